@@ -1,0 +1,112 @@
+// Package source defines what a tailed database must offer. Each database lives in a
+// folder of its own below this one and passes sourcetest.
+package source
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+)
+
+// Batch is a run of changes in log order, handed over as one. The receiver owns it.
+type Batch []change.Change
+
+// State is what the store remembers of a source between runs.
+type State struct {
+	Identity string // which server, database and slot Mark belongs to; opaque; "" = never read
+	Mark     change.Mark
+}
+
+// Source tails one database.
+type Source interface {
+	Catalog
+	// Prepare checks that the source can be tailed from saved and creates what is
+	// missing (publication, then slot). save is called with every State that must
+	// survive a crash, before the step that makes it necessary; the last one saved is
+	// returned. Errors are those of this package where the operator has to act.
+	// Called once, before Run.
+	Prepare(ctx context.Context, saved State, save func(State) error) (State, error)
+	// Run sends committed changes in commit order to out until ctx ends (it returns
+	// nil then) or reading can never succeed again. It reconnects by itself, sends
+	// nothing twice within one Run, and starts behind from. While out is full it
+	// keeps the connection alive and reads nothing. A transaction ends with a
+	// change.Commit; positions without changes come as a lone Commit.
+	Run(ctx context.Context, from change.Mark, out chan<- Batch) error
+	// Ack says that everything up to p, an End of a Commit sent by Run, is done and
+	// saved. Cheap; any goroutine, p never goes back.
+	Ack(p change.Position)
+	// Status is a snapshot for people and metrics. Any goroutine.
+	Status() Status
+	Close() error
+}
+
+// TableName names a table.
+type TableName struct{ Schema, Name string }
+
+func (t TableName) String() string { return t.Schema + "." + t.Name }
+
+// Catalog is what a source knows of its tables now. Any goroutine; read-only and with
+// time-outs of its own. Every error means that the source cannot be asked.
+type Catalog interface {
+	// Tables lists the tables that can be tailed, without columns of other schemas
+	// than those visible to the user. Sorted by schema and name.
+	Tables(ctx context.Context) ([]TableInfo, error)
+	// Publish makes the log carry the changes of exactly these tables. Tables that
+	// do not exist are left out and returned as missing.
+	Publish(ctx context.Context, tables []TableName) (missing []TableName, err error)
+	// Barrier waits, holding no lock, until every transaction that held a write lock
+	// on one of tables when it was called has ended. It then returns the Tx.Seq at or
+	// above which lies every transaction whose COMMIT is issued after the return, and
+	// below which lies every one acknowledged before the call. waiting is called with
+	// a description of the transactions still open, whenever that changes.
+	Barrier(ctx context.Context, tables []TableName, waiting func(blockers string)) (seq uint64, err error)
+}
+
+// TableInfo describes a table as the catalog has it now.
+type TableInfo struct {
+	TableName
+	Columns        []ColumnInfo
+	PrimaryKey     []string
+	ForeignKeys    []ForeignKey
+	Identity       change.Identity
+	IdentityUsable bool // updates and deletes can be published without harm
+	InSearchPath   bool
+	Partitioned    bool
+	Leaf           bool // a partition of another table
+}
+
+// ColumnInfo describes a column as the catalog has it now.
+type ColumnInfo struct {
+	Name, Type string
+	NotNull    bool
+	Generated  bool // not in the log
+}
+
+// ForeignKey is a foreign key of a table.
+type ForeignKey struct {
+	Name       string
+	Columns    []string
+	RefTable   TableName
+	RefColumns []string
+}
+
+// Status is a snapshot of a source.
+type Status struct {
+	State      string // connecting, streaming, stopped, resync_required, store_unknown_slot, error
+	Detail     string // the error or the next step, in words
+	Received   change.Position
+	Acked      change.Position
+	LagBytes   uint64 // server's end of log minus acknowledged
+	Events     uint64 // row changes sent since start
+	Reconnects uint64
+}
+
+// HaltError stops a source until an operator acts. It is not retried.
+type HaltError struct {
+	State  string // a Status.State: resync_required, store_unknown_slot, misconfigured
+	Reason string // what was found
+	Mend   string // what to do, commands or SQL included
+}
+
+func (e *HaltError) Error() string { return fmt.Sprintf("%s: %s; %s", e.State, e.Reason, e.Mend) }
