@@ -1,0 +1,382 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/waltrigger/waltrigger/pkg/sink"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// receiver is a sink whose answers the test decides, and its own target.
+type receiver struct {
+	kind sink.Kind
+	// answer decides one message; nil = accepted.
+	answer func(m *sink.Message) error
+	delay  func() time.Duration
+
+	mu       sync.Mutex
+	accepted []string
+	attempts int
+	most     int
+	now      int
+	closed   bool
+}
+
+func (r *receiver) Kind() *sink.Kind { return &r.kind }
+
+func (r *receiver) Conn(context.Context) (map[string]any, string, error) { return nil, "", nil }
+
+func (r *receiver) Fill(context.Context, *sink.Message, []string) error { return nil }
+
+func (r *receiver) Timeout() time.Duration { return 0 }
+
+func (r *receiver) Env(map[string]any) sink.Env { return sink.Env{} }
+
+func (r *receiver) Close() error { r.closed = true; return nil }
+
+func (r *receiver) Send(ctx context.Context, msgs []*sink.Message) []error {
+	r.mu.Lock()
+	r.now++
+	r.most = max(r.most, r.now)
+	r.mu.Unlock()
+	if r.delay != nil {
+		select {
+		case <-time.After(r.delay()):
+		case <-ctx.Done():
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now--
+	var errs []error
+	for i, m := range msgs {
+		r.attempts++
+		var err error
+		if r.answer != nil {
+			err = r.answer(m)
+		}
+		if err == nil {
+			r.accepted = append(r.accepted, m.ID)
+			continue
+		}
+		if errs == nil {
+			errs = make([]error, len(msgs))
+		}
+		errs[i] = err
+		if r.kind.Pipelined { // as the contract says: nothing of this key after a failure
+			for j := i + 1; j < len(msgs); j++ {
+				errs[j] = err
+			}
+			return errs
+		}
+	}
+	return errs
+}
+
+func (r *receiver) got() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.accepted)
+}
+
+type doneSet struct {
+	mu sync.Mutex
+	n  map[uint64]int
+}
+
+func (s *doneSet) done(e uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.n[e]++
+}
+
+func start(t *testing.T, cfg Config, r *receiver) (*Deliverer, *Destination, *doneSet) {
+	t.Helper()
+	r.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return r, nil }
+	s := &doneSet{n: map[uint64]int{}}
+	d := New(cfg, s.done, NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	return d, d.Destination("w1", r), s
+}
+
+// job is a delivery in a test: what it shares a lane with is given by its keys.
+type job struct {
+	id      string
+	keys    []uint64
+	barrier bool
+}
+
+func enqueue(t *testing.T, q *Destination, jobs []job) {
+	t.Helper()
+	for i, j := range jobs {
+		d := &Delivery{Entry: uint64(i), NLane: len(j.keys), Table: 1, Barrier: j.barrier}
+		d.Message.ID = j.id
+		d.Message.Body = []byte(j.id)
+		copy(d.Lanes[:], j.keys)
+		if err := q.Enqueue(context.Background(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// follows reports whether b has to come after a, a being enqueued first.
+func follows(a, b job) bool {
+	if a.barrier || b.barrier {
+		return true
+	}
+	return slices.ContainsFunc(a.keys, func(k uint64) bool { return slices.Contains(b.keys, k) })
+}
+
+// TestOrder lets a destination fail at random and checks that everything arrives, and
+// in order wherever there is one to keep.
+func TestOrder(t *testing.T) {
+	kinds := map[string]sink.Kind{
+		"parallel":  {Name: "parallel", MaxBatch: 1},
+		"ordered":   {Name: "ordered", Ordered: true, MaxBatch: 7},
+		"pipelined": {Name: "pipelined", Ordered: true, Pipelined: true, MaxBatch: 7},
+	}
+	for name, kind := range kinds {
+		for seed := range uint64(20) {
+			t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					rnd := rand.New(rand.NewPCG(seed, 1))
+					r := &receiver{kind: kind}
+					r.delay = func() time.Duration { r.mu.Lock(); defer r.mu.Unlock(); return time.Duration(rnd.IntN(20)) * time.Millisecond }
+					classes := []sink.Class{sink.Unavailable, sink.Rejected, sink.Misconfigured, sink.Permanent}
+					r.answer = func(*sink.Message) error {
+						if rnd.IntN(4) > 0 {
+							return nil
+						}
+						return &sink.Error{Class: classes[rnd.IntN(len(classes))], Code: "x", Err: errors.New("no")}
+					}
+					cfg := DefaultConfig()
+					cfg.MaxInFlight, cfg.Queue = 8, 50
+					d, q, done := start(t, cfg, r)
+					var jobs []job
+					for i := range 300 {
+						j := job{id: fmt.Sprint(i), keys: []uint64{uint64(rnd.IntN(12))}}
+						switch rnd.IntN(30) {
+						case 0:
+							j.keys = append(j.keys, uint64(rnd.IntN(12))) // the row's key changed
+						case 1:
+							j.barrier, j.keys = true, nil // truncate
+						}
+						jobs = append(jobs, j)
+					}
+					enqueue(t, q, jobs)
+					for len(r.got()) < len(jobs) {
+						time.Sleep(time.Second)
+					}
+					d.Drain(context.Background())
+					d.Close()
+					place := map[string]int{}
+					for i, id := range r.got() {
+						place[id] = i
+					}
+					for i, a := range jobs {
+						for _, b := range jobs[i+1:] {
+							if follows(a, b) && place[a.id] > place[b.id] {
+								t.Fatalf("%v arrived after %v", a, b)
+							}
+						}
+					}
+					if len(done.n) != len(jobs) || len(place) != len(jobs) {
+						t.Errorf("%d done and %d arrived of %d", len(done.n), len(place), len(jobs))
+					}
+					for e, n := range done.n {
+						if n != 1 {
+							t.Errorf("delivery %d done %d times", e, n)
+						}
+					}
+					if kind.Ordered && r.most > 1 {
+						t.Errorf("%d sends at once", r.most)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestRefusedDeliveryHoldsItsLaneOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
+		until := time.Now().Add(time.Hour)
+		r.answer = func(m *sink.Message) error {
+			if m.ID == "bad" && time.Now().Before(until) {
+				return &sink.Error{Class: sink.Rejected, Code: "http_400", Err: errors.New("400")}
+			}
+			return nil
+		}
+		d, q, _ := start(t, DefaultConfig(), r)
+		enqueue(t, q, []job{{id: "bad", keys: []uint64{1}}, {id: "behind", keys: []uint64{1}}, {id: "other", keys: []uint64{2}}})
+		time.Sleep(time.Minute)
+		if got := r.got(); !slices.Equal(got, []string{"other"}) {
+			t.Errorf("arrived %v, want only other", got)
+		}
+		time.Sleep(2 * time.Hour)
+		if got := r.got(); !slices.Equal(got, []string{"other", "bad", "behind"}) {
+			t.Errorf("arrived %v", got)
+		}
+		d.Close()
+		if !r.closed {
+			t.Error("sink not closed")
+		}
+	})
+}
+
+func TestDestinationThatIsDownIsProbedAndRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
+		down := true
+		r.answer = func(*sink.Message) error {
+			if down {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		r.delay = func() time.Duration { return time.Millisecond }
+		d, q, _ := start(t, DefaultConfig(), r)
+		var jobs []job
+		for i := range 1000 {
+			jobs = append(jobs, job{id: fmt.Sprint(i), keys: []uint64{uint64(i)}})
+		}
+		enqueue(t, q, jobs)
+		time.Sleep(time.Minute)
+		r.mu.Lock()
+		before := r.attempts
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		r.mu.Lock()
+		if n := r.attempts - before; n < 9 || n > 16 {
+			t.Errorf("%d probes in a minute, want one about every 5 s", n)
+		}
+		down = false
+		r.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		if n := len(r.got()); n != 1000 {
+			t.Errorf("%d arrived after the recovery, want 1000", n)
+		}
+		if r.most < 64 {
+			t.Errorf("at most %d in flight, want the limit to be reached again", r.most)
+		}
+		d.Close()
+	})
+}
+
+func TestNewTargetFreesWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := &receiver{kind: sink.Kind{Name: "bad", MaxBatch: 1}, answer: func(*sink.Message) error {
+			return &sink.Error{Class: sink.Rejected, Code: "http_404", Err: errors.New("404")}
+		}}
+		d, q, _ := start(t, DefaultConfig(), bad)
+		enqueue(t, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}})
+		time.Sleep(time.Hour)
+		good := &receiver{kind: sink.Kind{Name: "good", MaxBatch: 1}}
+		good.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return good, nil }
+		d.Destination("w1", good)
+		synctest.Wait()
+		if got := good.got(); !slices.Equal(got, []string{"1", "2"}) {
+			t.Errorf("arrived %v at once, want 1 2", got)
+		}
+		d.Close()
+	})
+}
+
+func TestDiscardedDestinationIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, answer: func(*sink.Message) error { return errors.New("down") }}
+		r.delay = func() time.Duration { return time.Second }
+		d, q, done := start(t, DefaultConfig(), r)
+		enqueue(t, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}, {id: "t", barrier: true}, {id: "3", keys: []uint64{3}}})
+		synctest.Wait() // 1 is under way
+		d.Keep(func(string) bool { return false })
+		time.Sleep(time.Minute)
+		for e := range uint64(4) {
+			if done.n[e] != 1 {
+				t.Errorf("delivery %d done %d times, want once", e, done.n[e])
+			}
+		}
+		d.Close()
+	})
+}
+
+func TestEnqueueWaitsWhenFull(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		queue int
+		bytes int64
+	}{{"deliveries", 2, 1 << 20}, {"bytes", 100, 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, delay: func() time.Duration { return time.Second }}
+				cfg := DefaultConfig()
+				cfg.Queue, cfg.QueueBytes = c.queue, c.bytes
+				d, q, _ := start(t, cfg, r)
+				began := time.Now()
+				enqueue(t, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}})
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+				defer cancel()
+				full := &Delivery{}
+				full.Message.Body = []byte("x")
+				if err := q.Enqueue(ctx, full); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("full queue: %v", err)
+				}
+				enqueue(t, q, []job{{id: "3", keys: []uint64{1}}})
+				if took := time.Since(began); took != time.Second {
+					t.Errorf("room after %v, want 1s", took)
+				}
+				d.Drain(context.Background())
+				if got := r.got(); !slices.Equal(got, []string{"1", "2", "3"}) {
+					t.Errorf("arrived %v", got)
+				}
+				d.Close()
+			})
+		})
+	}
+}
+
+func BenchmarkDeliver(b *testing.B) {
+	for _, kind := range []sink.Kind{{Name: "parallel", MaxBatch: 1}, {Name: "pipelined", Ordered: true, Pipelined: true, MaxBatch: 500}} {
+		b.Run(kind.Name, func(b *testing.B) {
+			r := &nullSink{kind: kind}
+			r.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return r, nil }
+			d := New(DefaultConfig(), func(uint64) {}, NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+			q := d.Destination("w1", r)
+			body := make([]byte, 300)
+			b.ReportAllocs()
+			i := uint64(0)
+			for b.Loop() {
+				dl := &Delivery{Entry: i, NLane: 1, Table: 1}
+				dl.Lanes[0] = i
+				dl.Message.Body = body
+				if err := q.Enqueue(context.Background(), dl); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+			d.Drain(context.Background())
+			d.Close()
+		})
+	}
+}
+
+type nullSink struct {
+	receiver
+	kind sink.Kind
+}
+
+func (n *nullSink) Kind() *sink.Kind { return &n.kind }
+
+func (n *nullSink) Send(context.Context, []*sink.Message) []error { return nil }

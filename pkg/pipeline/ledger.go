@@ -1,0 +1,141 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+)
+
+// Ledger turns deliveries that end in any order into a mark that only moves over an
+// unbroken prefix of the log.
+//
+//	log order:  [e1 2 left] [e2 done] [commit A] [e3 done] [commit B] …
+//	             ^ head: the mark stands before e1, whatever follows is done
+//
+// An entry is opened by the reader's goroutine, in log order; Done may be called by
+// any goroutine. Entries between head and tail are the window: what may be delivered
+// a second time after a crash.
+type Ledger struct {
+	mu      sync.Mutex
+	ring    []entry
+	head    uint64 // number of the oldest entry that is not finished
+	tail    uint64 // number of the next entry
+	mark    change.Mark
+	moved   bool          // mark changed since the last call of Mark
+	room    chan struct{} // closed and replaced when the head moves while somebody waits
+	waiting bool
+	events  uint64 // entries with deliveries between head and tail
+}
+
+type entry struct {
+	tx      *change.Tx
+	pending int32 // deliveries not done
+	ordinal uint32
+	commit  bool
+	counted bool // an event with deliveries
+}
+
+// NewLedger starts at from and lets at most window entries be open, at least 2.
+func NewLedger(from change.Mark, window int) *Ledger {
+	size := 2
+	for size < window {
+		size *= 2
+	}
+	return &Ledger{ring: make([]entry, size), mark: from, room: make(chan struct{})}
+}
+
+// Open adds the row change ordinal of tx, with its number of deliveries; 0 records
+// only that everything up to it was looked at. It waits while the window is full and
+// fails only when ctx ends. The number it returns goes to Done once a delivery.
+func (l *Ledger) Open(ctx context.Context, tx *change.Tx, ordinal uint32, deliveries int) (uint64, error) {
+	return l.add(ctx, entry{tx: tx, ordinal: ordinal, pending: int32(deliveries), counted: deliveries > 0})
+}
+
+// Commit adds the end of tx. tx.End must be set.
+func (l *Ledger) Commit(ctx context.Context, tx *change.Tx) error {
+	_, err := l.add(ctx, entry{tx: tx, commit: true})
+	return err
+}
+
+func (l *Ledger) add(ctx context.Context, e entry) (uint64, error) {
+	l.mu.Lock()
+	for l.tail-l.head == uint64(len(l.ring)) {
+		l.waiting = true
+		room := l.room
+		l.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		l.mu.Lock()
+	}
+	n := l.tail
+	l.ring[n&uint64(len(l.ring)-1)] = e
+	l.tail++
+	if e.counted {
+		l.events++
+	} else if n == l.head {
+		l.advance()
+	}
+	l.mu.Unlock()
+	return n, nil
+}
+
+// Done says that one delivery of entry n is durably delivered (or will never be, by
+// somebody's decision).
+func (l *Ledger) Done(n uint64) {
+	l.mu.Lock()
+	e := &l.ring[n&uint64(len(l.ring)-1)]
+	e.pending--
+	if e.pending == 0 && n == l.head {
+		l.advance()
+	}
+	l.mu.Unlock()
+}
+
+// advance moves the head over finished entries; l.mu is held.
+func (l *Ledger) advance() {
+	mask := uint64(len(l.ring) - 1)
+	for l.head < l.tail {
+		e := &l.ring[l.head&mask]
+		if e.pending > 0 {
+			break
+		}
+		if e.commit {
+			// A keepalive's Commit carries only a position; it must not hide the
+			// part of a transaction that is done, and never stands inside one.
+			l.mark = change.Mark{End: e.tx.End}
+		} else {
+			l.mark.Tx, l.mark.Done = e.tx.Position, e.ordinal
+		}
+		if e.counted {
+			l.events--
+		}
+		e.tx = nil
+		l.head++
+		l.moved = true
+	}
+	if l.waiting && l.tail-l.head < uint64(len(l.ring)) {
+		l.waiting = false
+		close(l.room)
+		l.room = make(chan struct{})
+	}
+}
+
+// Mark returns how far everything is done, and whether that changed since the last
+// call.
+func (l *Ledger) Mark() (m change.Mark, moved bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	moved, l.moved = l.moved, false
+	return l.mark, moved
+}
+
+// InFlight is the number of events whose deliveries are not all behind the mark.
+func (l *Ledger) InFlight() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.events)
+}
