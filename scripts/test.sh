@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Everything that has to hold, in one run; ends with one line "N passed, N failed".
+#
+#   scripts/test.sh          all steps
+#   scripts/test.sh cover    only the Go tests, with coverage in .work/cover.html
+#   scripts/test.sh soak     only the Go tests, in their long forms (WALTRIGGER_TEST_SOAK=1)
+#
+# WALTRIGGER_TEST_STEPS="lint go" runs some steps only: lint scripts go race golden
+# helm image demo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mode=${1:-all}
+export GOFLAGS=${GOFLAGS:--buildvcs=false}
+go=${GO:-go}
+work=$PWD/.work
+mkdir -p "$work"
+module=$(sed -n 's/^module //p' go.mod)
+# Code in which goroutines meet; the race detector makes everything else slower for nothing.
+race=(pipeline deliver trigger egress source/... sink/... resolve daemon)
+passed=0 failed=0 bad=() began=$SECONDS
+
+# step NAME CMD...: one line of result; a failure does not hide those that follow.
+step() {
+  local name=$1 at=$SECONDS; shift
+  if [ -n "${WALTRIGGER_TEST_STEPS:-}" ] && [[ " $WALTRIGGER_TEST_STEPS " != *" $name "* ]]; then return 0; fi
+  echo "=== $name"
+  if "$@"; then
+    echo "--- PASS: $name ($((SECONDS - at))s)"; passed=$((passed + 1))
+  else
+    echo "--- FAIL: $name ($((SECONDS - at))s)"; failed=$((failed + 1)); bad+=("$name")
+  fi
+}
+
+scripts_parse() { local f; for f in scripts/*.sh scripts/*/*.sh .ci/run; do bash -n "$f" || return 1; done; }
+
+# Services: those that this run starts, it stops.
+stop_services=
+services_up() {
+  if scripts/services.sh status | grep -q stopped; then stop_services=1; fi
+  scripts/services.sh start && eval "$(scripts/services.sh env)" && export WALTRIGGER_TEST_REQUIRED=1
+}
+trap '[ -z "$stop_services" ] || scripts/services.sh stop' EXIT
+
+race_packages() { local p; for p in "${race[@]}"; do [ ! -d "pkg/${p%/...}" ] || echo "./pkg/$p"; done; }
+
+# go_test FLAGS... PACKAGES...: summed up by scripts/testsum, which fails on a skip.
+go_test() {
+  local totals=$work/totals p f status=0
+  rm -f "$totals"
+  "$go" test -json -count=1 -timeout "${timeout:-10m}" "$@" | "$work/testsum" -totals "$totals" || status=1
+  if [ -e "$totals" ]; then
+    read -r p f <"$totals"
+    passed=$((passed + p)); failed=$((failed + f))
+  fi
+  return "$status"
+}
+plain_tests() {
+  local r; r=$("$go" list -f '{{.ImportPath}}' $(race_packages))
+  # shellcheck disable=SC2046  # a list of packages
+  go_test $("$go" list ./... | grep -vxF "$r")
+}
+race_tests() {
+  command -v "${CC:-gcc}" >/dev/null 2>&1 || { echo "the race detector needs a C compiler: install gcc" >&2; return 1; }
+  # shellcheck disable=SC2046
+  CGO_ENABLED=1 go_test -race $(race_packages)
+}
+finish() {
+  echo
+  if [ "$failed" = 0 ]; then echo "ok  	$module	$((SECONDS - began))s"
+  else echo "FAIL	$module	$((SECONDS - began))s	${bad[*]}"; fi
+  echo "$passed passed, $failed failed"
+  [ "$failed" = 0 ]
+}
+
+"$go" build -o "$work/testsum" ./scripts/testsum
+case $mode in
+  all)
+    step lint scripts/lint.sh
+    step scripts scripts_parse
+    step services services_up
+    step go plain_tests
+    step race race_tests
+    [ ! -x scripts/golden.sh ] || step golden scripts/golden.sh check
+    step helm scripts/helm.sh
+    step image scripts/image.sh check
+    step demo env DEMO_ONCE=1 scripts/demo.sh
+    ;;
+  cover)
+    services_up
+    step go go_test -coverpkg=./pkg/...,./config/...,./cmd/... -coverprofile="$work/cover.out" ./...
+    "$go" tool cover -html="$work/cover.out" -o "$work/cover.html"
+    "$go" tool cover -func="$work/cover.out" | tail -n 1
+    ;;
+  soak)
+    services_up
+    export WALTRIGGER_TEST_SOAK=1
+    timeout=6h step go go_test ./...
+    ;;
+  *) sed -n '2,/^# helm/p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+esac
+finish
