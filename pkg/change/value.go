@@ -3,6 +3,7 @@ package change
 import (
 	"encoding/base64"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Kind is the type of a Value: a closed set that every source maps its own types to.
@@ -59,6 +60,11 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	default:
 		return AppendString(dst, v.Text)
 	}
+}
+
+// AppendBytes is AppendString for bytes.
+func AppendBytes(dst, s []byte) []byte {
+	return AppendString(dst, unsafe.String(unsafe.SliceData(s), len(s))) // s is only read, and not kept
 }
 
 const hexDigits = "0123456789abcdef"

@@ -1,0 +1,374 @@
+package payload
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/signal"
+	"github.com/waltrigger/waltrigger/pkg/template"
+)
+
+// Names are what templates may name: the first segments that belong to an event and
+// therefore to no dynamic value.
+var Names = []string{
+	"instance", "before", "after", "changed", "missing", "before_complete", "signal", "operation", "created",
+	"content_type", "table", "key", "source", "event", "transaction", "position",
+}
+
+// Event is a signal as templates see it. It is made for reuse: one goroutine fills it
+// with Set and renders, again and again.
+type Event struct {
+	Source      string
+	Kind        signal.Kind
+	ContentType signal.ContentType
+	Change      *change.Change
+	Related     Related // nil: no relations
+
+	changed    []string
+	changedFor *change.Change
+	scratch    []byte
+}
+
+// Related finds the rows that a row refers to.
+type Related interface {
+	// Follow returns what the relation name of row refers to; false if the table has
+	// no such relation.
+	Follow(t *change.Table, row []change.Value, name string) (Reference, bool)
+}
+
+// Reference is a row that another one refers to by a foreign key.
+type Reference struct {
+	Key change.Value // what the foreign key holds; prints instead of the row
+	Row *Row         // nil if there is no such row, or the key is null
+}
+
+// Row is a row of a related table.
+type Row struct {
+	Table  *change.Table
+	Values []change.Value
+}
+
+// Get implements template.Object.
+func (e *Event) Get(name string) (template.Value, bool) {
+	c := e.Change
+	switch name {
+	case "instance":
+		if row := c.Row(); row != nil {
+			return template.Of((*instanceObject)(e)), true
+		}
+	case "before":
+		if c.Before != nil {
+			return template.Of((*beforeObject)(e)), true
+		}
+	case "after":
+		if c.After != nil {
+			return template.Of((*afterObject)(e)), true
+		}
+	case "changed":
+		if names, known := e.Changed(); known {
+			return template.ListOf(list(names)), true
+		}
+	case "missing":
+		return template.ListOf(list(e.Missing())), true
+	case "before_complete":
+		return template.String(c.Image.String()), true
+	case "signal":
+		return template.String(e.Kind.String()), true
+	case "operation":
+		return template.String(c.Op.String()), true
+	case "created":
+		if c.Op == change.Insert || c.Op == change.Update || c.Op == change.Read {
+			return template.Bool(c.Op == change.Insert), true
+		}
+	case "content_type":
+		return template.Of((*contentTypeObject)(e)), true
+	case "table":
+		return template.Of((*tableObject)(e)), true
+	case "key":
+		if len(c.Table.Key) > 0 && c.Row() != nil {
+			return template.Of((*keyObject)(e)), true
+		}
+	case "source":
+		return template.String(e.Source), true
+	case "event":
+		return template.Of((*eventObject)(e)), true
+	case "transaction":
+		return template.Of((*transactionObject)(e)), true
+	case "position":
+		return template.String(string(c.Tx.Position)), true
+	default:
+		return template.Value{}, false
+	}
+	return template.None(), true
+}
+
+// AppendID appends the event's id, <source>_<position>_<ordinal>_<signal>: the same
+// for the same change and signal whenever it is read.
+func (e *Event) AppendID(dst []byte) []byte {
+	dst = append(dst, e.Source...)
+	dst = append(dst, '_')
+	dst = append(dst, e.Change.Tx.Position...)
+	dst = append(dst, '_')
+	dst = strconv.AppendUint(dst, uint64(e.Change.Ordinal), 10)
+	dst = append(dst, '_')
+	return append(dst, e.Kind.String()...)
+}
+
+// Changed names the changed columns; false where the log cannot tell.
+func (e *Event) Changed() (names []string, known bool) {
+	c := e.Change
+	if c.Op == change.Update && c.Image != change.ImageFull {
+		return nil, false
+	}
+	if e.changedFor == c {
+		return e.changed, true
+	}
+	e.changedFor, e.changed = c, []string{}
+	for i, col := range c.Table.Columns {
+		if c.Op == change.Insert || c.Op == change.Update && c.Before[i] != c.After[i] && c.After[i].Kind != change.Missing {
+			e.changed = append(e.changed, col.Name)
+		}
+	}
+	return e.changed, true
+}
+
+// Missing names the columns of instance that the log does not hold.
+func (e *Event) Missing() []string {
+	names := []string{}
+	for i, v := range e.Change.Row() {
+		if v.Kind == change.Missing {
+			names = append(names, e.Change.Table.Columns[i].Name)
+		}
+	}
+	return names
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(dst, "2006-01-02T15:04:05.999999Z07:00")
+}
+
+// The objects of an event are views of it: no memory of their own.
+type (
+	instanceObject    Event
+	beforeObject      Event
+	afterObject       Event
+	contentTypeObject Event
+	tableObject       Event
+	keyObject         Event
+	eventObject       Event
+	transactionObject Event
+)
+
+func (o *instanceObject) row() (*change.Table, []change.Value) { return o.Change.Table, o.Change.Row() }
+
+func (o *instanceObject) Get(name string) (template.Value, bool) {
+	t, row := o.row()
+	return get(t, row, o.Related, name)
+}
+
+func (o *instanceObject) Keys() []string { return columns(o.row()) }
+
+func (o *instanceObject) AppendJSON(dst []byte) ([]byte, error) {
+	t, row := o.row()
+	return appendRow(dst, t, row), nil
+}
+
+func (o *beforeObject) Get(name string) (template.Value, bool) {
+	return get(o.Change.Table, o.Change.Before, o.Related, name)
+}
+
+func (o *beforeObject) Keys() []string { return columns(o.Change.Table, o.Change.Before) }
+
+func (o *beforeObject) AppendJSON(dst []byte) ([]byte, error) {
+	return appendRow(dst, o.Change.Table, o.Change.Before), nil
+}
+
+func (o *afterObject) Get(name string) (template.Value, bool) {
+	return get(o.Change.Table, o.Change.After, o.Related, name)
+}
+
+func (o *afterObject) Keys() []string { return columns(o.Change.Table, o.Change.After) }
+
+func (o *afterObject) AppendJSON(dst []byte) ([]byte, error) {
+	return appendRow(dst, o.Change.Table, o.Change.After), nil
+}
+
+func (o *contentTypeObject) Get(name string) (template.Value, bool) {
+	switch name {
+	case "app_label":
+		return template.String(o.ContentType.AppLabel), true
+	case "model_name", "model":
+		return template.String(o.ContentType.ModelName), true
+	}
+	return template.Value{}, false
+}
+
+func (o *contentTypeObject) Keys() []string { return []string{"app_label", "model_name"} }
+
+func (o *tableObject) Get(name string) (template.Value, bool) {
+	switch name {
+	case "schema":
+		return template.String(o.Change.Table.Schema), true
+	case "name":
+		return template.String(o.Change.Table.Name), true
+	}
+	return template.Value{}, false
+}
+
+func (o *tableObject) Keys() []string { return []string{"schema", "name"} }
+
+func (o *keyObject) Get(name string) (template.Value, bool) {
+	t := o.Change.Table
+	i := t.Lookup(name)
+	if i < 0 || !slices.Contains(t.Key, i) {
+		return template.Value{}, false
+	}
+	return value(o.Change.Row()[i]), true
+}
+
+func (o *keyObject) Keys() []string {
+	t := o.Change.Table
+	names := make([]string, len(t.Key))
+	for i, k := range t.Key {
+		names[i] = t.Columns[k].Name
+	}
+	return names
+}
+
+func (o *keyObject) AppendJSON(dst []byte) ([]byte, error) {
+	return appendKey(dst, o.Change.Table, o.Change.Row()), nil
+}
+
+func (o *eventObject) Get(name string) (template.Value, bool) {
+	e := (*Event)(o)
+	switch name {
+	case "id":
+		return template.String(string(e.AppendID(nil))), true
+	case "committed_at":
+		return template.Timestamp(string(appendTime(nil, e.Change.Tx.Committed))), true
+	}
+	return template.Value{}, false
+}
+
+func (o *eventObject) Keys() []string { return []string{"id", "committed_at"} }
+
+func (o *transactionObject) Get(name string) (template.Value, bool) {
+	switch name {
+	case "id":
+		return template.String(o.Change.Tx.ID), true
+	case "annotations":
+		if o.Change.Tx.Annotations == "" {
+			return template.None(), true
+		}
+		return template.JSON(o.Change.Tx.Annotations), true
+	}
+	return template.Value{}, false
+}
+
+func (o *transactionObject) Keys() []string { return []string{"id", "annotations"} }
+
+// referenceObject is a related row. It prints as the foreign key's value.
+type referenceObject struct {
+	ref     Reference
+	related Related
+}
+
+func (o *referenceObject) Get(name string) (template.Value, bool) {
+	if o.ref.Row == nil {
+		if name == "pk" {
+			return value(o.ref.Key), true
+		}
+		return template.Value{}, false
+	}
+	return get(o.ref.Row.Table, o.ref.Row.Values, o.related, name)
+}
+
+func (o *referenceObject) Keys() []string {
+	if o.ref.Row == nil {
+		return nil
+	}
+	return columns(o.ref.Row.Table, o.ref.Row.Values)
+}
+
+func (o *referenceObject) AppendJSON(dst []byte) ([]byte, error) {
+	if o.ref.Row == nil {
+		return append(dst, "null"...), nil
+	}
+	return appendRow(dst, o.ref.Row.Table, o.ref.Row.Values), nil
+}
+
+// Scalar is what the reference prints and compares as.
+func (o *referenceObject) Scalar() template.Value { return value(o.ref.Key) }
+
+// get looks a name up in a row: a column, then pk, then a relation.
+func get(t *change.Table, row []change.Value, related Related, name string) (template.Value, bool) {
+	if i := t.Lookup(name); i >= 0 {
+		if row[i].Kind == change.Missing {
+			return template.Value{}, false
+		}
+		return value(row[i]), true
+	}
+	if name == "pk" && len(t.Key) == 1 {
+		return value(row[t.Key[0]]), true
+	}
+	if related == nil {
+		return template.Value{}, false
+	}
+	ref, ok := related.Follow(t, row, name)
+	if !ok {
+		return template.Value{}, false
+	}
+	if ref.Key.Kind == change.Null {
+		return template.None(), true
+	}
+	return template.Of(&referenceObject{ref, related}), true
+}
+
+func columns(t *change.Table, row []change.Value) []string {
+	names := make([]string, 0, len(row))
+	for i, v := range row {
+		if v.Kind != change.Missing {
+			names = append(names, t.Columns[i].Name)
+		}
+	}
+	return names
+}
+
+// list is a template.List of names.
+type list []string
+
+func (l list) Len() int { return len(l) }
+
+func (l list) At(i int) template.Value { return template.String(l[i]) }
+
+// value gives a column's value the type it has in templates.
+func value(v change.Value) template.Value {
+	switch v.Kind {
+	case change.Missing, change.Null:
+		return template.None()
+	case change.Bool:
+		return template.Bool(v.Text == "true")
+	case change.Int:
+		return template.IntText(v.Text)
+	case change.Float:
+		return template.FloatText(v.Text)
+	case change.Decimal:
+		return template.Decimal(v.Text)
+	case change.Bytes:
+		return template.Bytes(v.Text)
+	case change.Timestamp:
+		return template.Timestamp(v.Text)
+	case change.DateTime:
+		return template.DateTimeText(v.Text)
+	case change.Date:
+		return template.DateText(v.Text)
+	case change.Time:
+		return template.TimeText(v.Text)
+	case change.JSON, change.Array, change.Object:
+		return template.JSON(v.Text)
+	default:
+		return template.String(v.Text)
+	}
+}

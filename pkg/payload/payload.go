@@ -1,0 +1,251 @@
+// Package payload turns a signal into the body of a message: by the trigger's
+// template, or as an envelope that says all that is known.
+package payload
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/template"
+)
+
+// Content types of a body.
+const (
+	JSONType = "application/json"
+	TextType = "text/plain; charset=utf-8"
+)
+
+// Renderer renders a trigger's payload. It is immutable.
+//
+// A JSON object or array keeps its structure: its keys and string leaves are
+// templates, each rendered on its own and encoded afterwards, so that no value can
+// break or inject structure. A leaf that is one expression ending in |json becomes
+// that JSON value. A string is rendered; if the result is JSON it is sent as such,
+// else as text. Without a payload the body is the envelope.
+type Renderer struct {
+	kind  kind
+	parts []part
+	paths []Path
+}
+
+type kind uint8
+
+const (
+	envelope   kind = iota
+	structured      // parts make up a JSON value
+	text            // parts[0] is the whole body
+)
+
+// part is a piece of a body: literal, or a template.
+type part struct {
+	literal string
+	tmpl    *template.Template
+	raw     bool // the template's output is JSON already
+}
+
+// Path is a dotted path that a template reads, with the place of its template in the
+// payload.
+type Path struct {
+	template.Path
+	Pointer string // JSON pointer within the payload
+}
+
+// Problem is a template of a payload that does not parse.
+type Problem struct {
+	Pointer string // JSON pointer within the payload
+	Err     error
+}
+
+// Compile compiles a payload: any JSON value, nil or null for the envelope. All
+// problems are returned at once.
+func Compile(raw json.RawMessage, opt template.Options) (*Renderer, []Problem) {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || string(raw) == "null" {
+		return &Renderer{kind: envelope}, nil
+	}
+	c := compiler{opt: opt, dec: json.NewDecoder(bytes.NewReader(raw)), r: &Renderer{kind: structured}}
+	c.dec.UseNumber()
+	if raw[0] == '"' {
+		c.r.kind = text
+	}
+	if err := c.value(""); err != nil {
+		c.problems = append(c.problems, Problem{Err: err})
+	}
+	c.flush()
+	return c.r, c.problems
+}
+
+type compiler struct {
+	opt      template.Options
+	dec      *json.Decoder
+	r        *Renderer
+	lit      []byte
+	problems []Problem
+}
+
+func (c *compiler) flush() {
+	if len(c.lit) > 0 {
+		c.r.parts = append(c.r.parts, part{literal: string(c.lit)})
+		c.lit = c.lit[:0]
+	}
+}
+
+func (c *compiler) value(pointer string) error {
+	tok, err := c.dec.Token()
+	if err != nil {
+		return fmt.Errorf("read payload: %w", err)
+	}
+	switch v := tok.(type) {
+	case json.Delim:
+		if v == '{' {
+			return c.object(pointer)
+		}
+		return c.array(pointer)
+	case string:
+		c.leaf(v, pointer, false)
+	case json.Number:
+		c.lit = append(c.lit, v...)
+	case bool:
+		c.lit = strconv.AppendBool(c.lit, v)
+	case nil:
+		c.lit = append(c.lit, "null"...)
+	}
+	return nil
+}
+
+func (c *compiler) object(pointer string) error {
+	c.lit = append(c.lit, '{')
+	for i := 0; c.dec.More(); i++ {
+		if i > 0 {
+			c.lit = append(c.lit, ',')
+		}
+		tok, err := c.dec.Token()
+		if err != nil {
+			return fmt.Errorf("read payload: %w", err)
+		}
+		key, _ := tok.(string)
+		at := pointer + "/" + escapePointer(key)
+		c.leaf(key, at, true)
+		c.lit = append(c.lit, ':')
+		if err := c.value(at); err != nil {
+			return err
+		}
+	}
+	c.lit = append(c.lit, '}')
+	_, err := c.dec.Token()
+	return err
+}
+
+func (c *compiler) array(pointer string) error {
+	c.lit = append(c.lit, '[')
+	for i := 0; c.dec.More(); i++ {
+		if i > 0 {
+			c.lit = append(c.lit, ',')
+		}
+		if err := c.value(pointer + "/" + strconv.Itoa(i)); err != nil {
+			return err
+		}
+	}
+	c.lit = append(c.lit, ']')
+	_, err := c.dec.Token()
+	return err
+}
+
+// leaf adds a string; a key is always a string, whatever it renders to.
+func (c *compiler) leaf(src, pointer string, key bool) {
+	t, err := template.Parse(src, c.opt)
+	if err != nil {
+		c.problems = append(c.problems, Problem{Pointer: pointer, Err: err})
+		return
+	}
+	for _, p := range t.Paths() {
+		c.r.paths = append(c.r.paths, Path{Path: p, Pointer: pointer})
+	}
+	if c.r.kind == text {
+		c.r.parts = append(c.r.parts, part{tmpl: t, raw: t.JSONLeaf()})
+		return
+	}
+	if s, ok := t.Static(); ok {
+		c.lit = change.AppendString(c.lit, s)
+		return
+	}
+	c.flush()
+	c.r.parts = append(c.r.parts, part{tmpl: t, raw: t.JSONLeaf() && !key})
+}
+
+func escapePointer(s string) string {
+	var b []byte
+	for i := range len(s) {
+		switch s[i] {
+		case '~':
+			b = append(b, "~0"...)
+		case '/':
+			b = append(b, "~1"...)
+		default:
+			b = append(b, s[i])
+		}
+	}
+	return string(b)
+}
+
+// Paths lists what the payload's templates can read. An envelope reads everything and
+// lists nothing.
+func (r *Renderer) Paths() []Path { return r.paths }
+
+// ErrTooLarge is returned for a body larger than MaxBody.
+var ErrTooLarge = errors.New("body is larger than 16 MiB")
+
+// MaxBody bounds a rendered body, bytes.
+const MaxBody = 16 << 20
+
+// Append appends the body for e to dst and returns its content type. On an error dst
+// is returned as it was.
+func (r *Renderer) Append(dst []byte, e *Event) ([]byte, string, error) {
+	start := len(dst)
+	var err error
+	switch r.kind {
+	case envelope:
+		dst = appendEnvelope(dst, e)
+	case text:
+		p := r.parts[0]
+		if dst, err = p.tmpl.Append(dst, e); err != nil {
+			return dst[:start], "", err
+		}
+		if !p.raw && !json.Valid(dst[start:]) {
+			return dst, TextType, nil
+		}
+	default:
+		if dst, err = r.appendParts(dst, e); err != nil {
+			return dst[:start], "", err
+		}
+	}
+	if len(dst)-start > MaxBody {
+		return dst[:start], "", ErrTooLarge
+	}
+	return dst, JSONType, nil
+}
+
+func (r *Renderer) appendParts(dst []byte, e *Event) ([]byte, error) {
+	var err error
+	for i := range r.parts {
+		p := &r.parts[i]
+		switch {
+		case p.tmpl == nil:
+			dst = append(dst, p.literal...)
+		case p.raw:
+			if dst, err = p.tmpl.Append(dst, e); err != nil {
+				return dst, err
+			}
+		default:
+			if e.scratch, err = p.tmpl.Append(e.scratch[:0], e); err != nil {
+				return dst, err
+			}
+			dst = change.AppendBytes(dst, e.scratch)
+		}
+	}
+	return dst, nil
+}
