@@ -1,0 +1,92 @@
+package trigger
+
+import (
+	"fmt"
+	"iter"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/signal"
+)
+
+// Record is a trigger as the store keeps it.
+type Record struct {
+	Trigger     *Trigger
+	Revision    int64 // grows with each change of the trigger; an ETag
+	Warnings    []string
+	Activations []Activation
+}
+
+// State says how far an activation has come.
+type State string
+
+// States, in the order in which they are passed through.
+const (
+	Pending    State = "pending"    // nobody has asked the source yet
+	Activating State = "activating" // the source was asked; older transactions are still open
+	Active     State = "active"     // Seq is known
+)
+
+// Activation says from where on one signal of one content type fires a trigger. An
+// edit gives those that it adds an activation of their own, and leaves the others.
+type Activation struct {
+	ContentType signal.ContentType // as in the trigger; Source filled in once it is known
+	Signal      signal.Kind
+	Schema      string // table; "" while it is not resolved
+	Table       string
+	State       State
+	Seq         uint64          // Active: transactions with this Tx.Seq or a higher one fire
+	Position    change.Position // Active: where the log was then, for people
+	Blocker     string          // Activating: who is waited for, in words
+}
+
+// destinations yields a pointer to each destination's id, with the JSON pointer of the
+// destination, in the order webhooks, queues, actions.
+func (t *Trigger) destinations() iter.Seq2[string, *string] {
+	return func(yield func(string, *string) bool) {
+		for i := range t.Webhooks {
+			if !yield(fmt.Sprintf("/webhooks/%d", i), &t.Webhooks[i].ID) {
+				return
+			}
+		}
+		for i := range t.Queues {
+			if !yield(fmt.Sprintf("/msg_broker_queues/%d", i), &t.Queues[i].ID) {
+				return
+			}
+		}
+		for i := range t.Actions {
+			if !yield(fmt.Sprintf("/actions/%d", i), &t.Actions[i].ID) {
+				return
+			}
+		}
+	}
+}
+
+// DestinationIDs gives the ids of t's destinations and the pointers to them; "" is one
+// that has none yet.
+func (t *Trigger) DestinationIDs() iter.Seq2[string, *string] { return t.destinations() }
+
+// Clone gives a copy that shares nothing that Inherit or the store change.
+func (t *Trigger) Clone() *Trigger {
+	c := *t
+	c.Webhooks = append([]Webhook{}, t.Webhooks...)
+	c.Queues = append([]Queue{}, t.Queues...)
+	c.Actions = append([]Queue{}, t.Actions...)
+	for i := range c.Webhooks {
+		c.Webhooks[i].Headers = clone(c.Webhooks[i].Headers)
+	}
+	for _, qs := range [][]Queue{c.Queues, c.Actions} {
+		for i := range qs {
+			qs[i].ConnDetails = clone(qs[i].ConnDetails)
+			qs[i].Parameters = clone(qs[i].Parameters)
+		}
+	}
+	return &c
+}
+
+// clone keeps nil apart from empty: one was not given, the other was.
+func clone[S ~[]E, E any](s S) S {
+	if s == nil {
+		return nil
+	}
+	return append(S{}, s...)
+}
