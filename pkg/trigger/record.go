@@ -3,6 +3,8 @@ package trigger
 import (
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/signal"
@@ -89,4 +91,31 @@ func clone[S ~[]E, E any](s S) S {
 		return nil
 	}
 	return append(S{}, s...)
+}
+
+// Query picks triggers. The zero Query picks all.
+type Query struct {
+	AfterID     int64 // only triggers with a higher id
+	Limit       int   // at most so many; 0 = all
+	Name        string
+	Active      *bool
+	Source      string
+	ContentType string // app_label.model, case does not count
+	Signal      string
+}
+
+// Match reports whether t is picked, Limit aside.
+func (q Query) Match(t *Trigger) bool {
+	if t.ID <= q.AfterID || q.Name != "" && q.Name != t.Name || q.Active != nil && *q.Active != t.Active {
+		return false
+	}
+	if q.Signal != "" && !slices.ContainsFunc(t.ConfigSignals, func(c ConfigSignal) bool { return c.Signal.String() == q.Signal }) {
+		return false
+	}
+	if q.Source == "" && q.ContentType == "" {
+		return true
+	}
+	return slices.ContainsFunc(t.ContentTypes, func(c ContentType) bool {
+		return (q.Source == "" || c.Source == q.Source) && (q.ContentType == "" || strings.EqualFold(c.Name().String(), q.ContentType))
+	})
 }
