@@ -55,7 +55,12 @@ type Target interface {
 type Delivery struct {
 	Message  sink.Message
 	Rendered []string // for Target.Fill
-	Entry    uint64   // given to done
+	Ledger   Ledger
+	Entry    uint64 // given to Ledger.Done
+	// Late renders a message that could not be rendered when its turn came in the log,
+	// at each attempt until it succeeds: it returns false if there is nothing to send
+	// after all. Nil for a message that is rendered.
+	Late func(d *Delivery) (send bool, err error)
 	// Lanes are hashes of the ordering keys it belongs to: none = no order; two when
 	// a row's key changed, so that it comes after the old key's deliveries and before
 	// the new key's. Equal hashes of different keys only cost parallelism.
@@ -65,20 +70,25 @@ type Delivery struct {
 	// Barrier: after all earlier deliveries of Table and before all later ones.
 	Barrier bool
 
-	waits    int // lanes in which it is not yet first
+	size     int64 // taken from the budget
+	waits    int   // lanes in which it is not yet first
 	attempts int
 	finished bool
 	sending  bool // in a worker's hands; with a pipelined kind perhaps before it is first
 	links    []link
 	first    [2]link
 	next     *Delivery // in the ready list
+	err      error     // why it was not handed to the sink in this attempt
 }
+
+// Ledger is told of each delivery that is accepted, or that nobody wants any more.
+// Called by many goroutines; must not block.
+type Ledger interface{ Done(entry uint64) }
 
 // Deliverer holds the destinations.
 type Deliverer struct {
 	cfg    Config
 	log    *slog.Logger
-	done   func(entry uint64)
 	sinks  *pool
 	ctx    context.Context // ends at Close: every attempt's parent
 	cancel context.CancelFunc
@@ -90,12 +100,11 @@ type Deliverer struct {
 	workers      sync.WaitGroup
 }
 
-// New returns a Deliverer that calls done once for each delivery that is accepted or
-// discarded. done is called from many goroutines and must not block.
-func New(cfg Config, done func(entry uint64), m *Metrics, log *slog.Logger) *Deliverer {
+// New returns a Deliverer without destinations.
+func New(cfg Config, m *Metrics, log *slog.Logger) *Deliverer {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Deliverer{
-		cfg: cfg, log: log, done: done, sinks: newPool(), ctx: ctx, cancel: cancel, m: m.m,
+		cfg: cfg, log: log, sinks: newPool(), ctx: ctx, cancel: cancel, m: m.m,
 		bytes: budget{limit: cfg.QueueBytes, room: make(chan struct{})}, destinations: map[string]*Destination{},
 	}
 }

@@ -97,7 +97,7 @@ type doneSet struct {
 	n  map[uint64]int
 }
 
-func (s *doneSet) done(e uint64) {
+func (s *doneSet) Done(e uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n[e]++
@@ -107,7 +107,7 @@ func start(t *testing.T, cfg Config, r *receiver) (*Deliverer, *Destination, *do
 	t.Helper()
 	r.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return r, nil }
 	s := &doneSet{n: map[uint64]int{}}
-	d := New(cfg, s.done, NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	d := New(cfg, NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 	return d, d.Destination("w1", r), s
 }
 
@@ -118,10 +118,10 @@ type job struct {
 	barrier bool
 }
 
-func enqueue(t *testing.T, q *Destination, jobs []job) {
+func enqueue(t *testing.T, done *doneSet, q *Destination, jobs []job) {
 	t.Helper()
 	for i, j := range jobs {
-		d := &Delivery{Entry: uint64(i), NLane: len(j.keys), Table: 1, Barrier: j.barrier}
+		d := &Delivery{Ledger: done, Entry: uint64(i), NLane: len(j.keys), Table: 1, Barrier: j.barrier}
 		d.Message.ID = j.id
 		d.Message.Body = []byte(j.id)
 		copy(d.Lanes[:], j.keys)
@@ -153,7 +153,11 @@ func TestOrder(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					rnd := rand.New(rand.NewPCG(seed, 1))
 					r := &receiver{kind: kind}
-					r.delay = func() time.Duration { r.mu.Lock(); defer r.mu.Unlock(); return time.Duration(rnd.IntN(20)) * time.Millisecond }
+					r.delay = func() time.Duration {
+						r.mu.Lock()
+						defer r.mu.Unlock()
+						return time.Duration(rnd.IntN(20)) * time.Millisecond
+					}
 					classes := []sink.Class{sink.Unavailable, sink.Rejected, sink.Misconfigured, sink.Permanent}
 					r.answer = func(*sink.Message) error {
 						if rnd.IntN(4) > 0 {
@@ -175,7 +179,7 @@ func TestOrder(t *testing.T) {
 						}
 						jobs = append(jobs, j)
 					}
-					enqueue(t, q, jobs)
+					enqueue(t, done, q, jobs)
 					for len(r.got()) < len(jobs) {
 						time.Sleep(time.Second)
 					}
@@ -219,8 +223,8 @@ func TestRefusedDeliveryHoldsItsLaneOnly(t *testing.T) {
 			}
 			return nil
 		}
-		d, q, _ := start(t, DefaultConfig(), r)
-		enqueue(t, q, []job{{id: "bad", keys: []uint64{1}}, {id: "behind", keys: []uint64{1}}, {id: "other", keys: []uint64{2}}})
+		d, q, done := start(t, DefaultConfig(), r)
+		enqueue(t, done, q, []job{{id: "bad", keys: []uint64{1}}, {id: "behind", keys: []uint64{1}}, {id: "other", keys: []uint64{2}}})
 		time.Sleep(time.Minute)
 		if got := r.got(); !slices.Equal(got, []string{"other"}) {
 			t.Errorf("arrived %v, want only other", got)
@@ -247,12 +251,12 @@ func TestDestinationThatIsDownIsProbedAndRecovers(t *testing.T) {
 			return nil
 		}
 		r.delay = func() time.Duration { return time.Millisecond }
-		d, q, _ := start(t, DefaultConfig(), r)
+		d, q, done := start(t, DefaultConfig(), r)
 		var jobs []job
 		for i := range 1000 {
 			jobs = append(jobs, job{id: fmt.Sprint(i), keys: []uint64{uint64(i)}})
 		}
-		enqueue(t, q, jobs)
+		enqueue(t, done, q, jobs)
 		time.Sleep(time.Minute)
 		r.mu.Lock()
 		before := r.attempts
@@ -280,8 +284,8 @@ func TestNewTargetFreesWhatWaits(t *testing.T) {
 		bad := &receiver{kind: sink.Kind{Name: "bad", MaxBatch: 1}, answer: func(*sink.Message) error {
 			return &sink.Error{Class: sink.Rejected, Code: "http_404", Err: errors.New("404")}
 		}}
-		d, q, _ := start(t, DefaultConfig(), bad)
-		enqueue(t, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}})
+		d, q, done := start(t, DefaultConfig(), bad)
+		enqueue(t, done, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}})
 		time.Sleep(time.Hour)
 		good := &receiver{kind: sink.Kind{Name: "good", MaxBatch: 1}}
 		good.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return good, nil }
@@ -299,7 +303,7 @@ func TestDiscardedDestinationIsDone(t *testing.T) {
 		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, answer: func(*sink.Message) error { return errors.New("down") }}
 		r.delay = func() time.Duration { return time.Second }
 		d, q, done := start(t, DefaultConfig(), r)
-		enqueue(t, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}, {id: "t", barrier: true}, {id: "3", keys: []uint64{3}}})
+		enqueue(t, done, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}, {id: "t", barrier: true}, {id: "3", keys: []uint64{3}}})
 		synctest.Wait() // 1 is under way
 		d.Keep(func(string) bool { return false })
 		time.Sleep(time.Minute)
@@ -307,6 +311,43 @@ func TestDiscardedDestinationIsDone(t *testing.T) {
 			if done.n[e] != 1 {
 				t.Errorf("delivery %d done %d times, want once", e, done.n[e])
 			}
+		}
+		d.Close()
+	})
+}
+
+// TestLateRendering holds the lane of a message that cannot be rendered until it can.
+func TestLateRendering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 5, Ordered: true}}
+		d, q, done := start(t, DefaultConfig(), r)
+		mended := false
+		late := func(id string, send bool) *Delivery {
+			return &Delivery{Ledger: done, Entry: 9, NLane: 1, Late: func(d *Delivery) (bool, error) {
+				if !mended {
+					return false, errors.New("unknown column")
+				}
+				d.Message.ID = id
+				return send, nil
+			}}
+		}
+		for _, dl := range []*Delivery{late("late", true), late("never", false)} {
+			if err := q.Enqueue(context.Background(), dl); err != nil {
+				t.Fatal(err)
+			}
+		}
+		enqueue(t, done, q, []job{{id: "behind", keys: []uint64{0}}, {id: "other", keys: []uint64{2}}})
+		time.Sleep(time.Hour)
+		if got := r.got(); !slices.Equal(got, []string{"other"}) {
+			t.Errorf("arrived %v, want only other", got)
+		}
+		mended = true
+		time.Sleep(5 * time.Minute)
+		if got := r.got(); !slices.Equal(got, []string{"other", "late", "behind"}) {
+			t.Errorf("arrived %v", got)
+		}
+		if done.n[9] != 2 {
+			t.Errorf("%d late ones done, want 2", done.n[9])
 		}
 		d.Close()
 	})
@@ -323,9 +364,9 @@ func TestEnqueueWaitsWhenFull(t *testing.T) {
 				r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, delay: func() time.Duration { return time.Second }}
 				cfg := DefaultConfig()
 				cfg.Queue, cfg.QueueBytes = c.queue, c.bytes
-				d, q, _ := start(t, cfg, r)
+				d, q, done := start(t, cfg, r)
 				began := time.Now()
-				enqueue(t, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}})
+				enqueue(t, done, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}})
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 				defer cancel()
 				full := &Delivery{}
@@ -333,7 +374,7 @@ func TestEnqueueWaitsWhenFull(t *testing.T) {
 				if err := q.Enqueue(ctx, full); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("full queue: %v", err)
 				}
-				enqueue(t, q, []job{{id: "3", keys: []uint64{1}}})
+				enqueue(t, done, q, []job{{id: "3", keys: []uint64{1}}})
 				if took := time.Since(began); took != time.Second {
 					t.Errorf("room after %v, want 1s", took)
 				}
@@ -352,13 +393,13 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Run(kind.Name, func(b *testing.B) {
 			r := &nullSink{kind: kind}
 			r.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return r, nil }
-			d := New(DefaultConfig(), func(uint64) {}, NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+			d := New(DefaultConfig(), NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 			q := d.Destination("w1", r)
 			body := make([]byte, 300)
 			b.ReportAllocs()
 			i := uint64(0)
 			for b.Loop() {
-				dl := &Delivery{Entry: i, NLane: 1, Table: 1}
+				dl := &Delivery{Ledger: nullLedger{}, Entry: i, NLane: 1, Table: 1}
 				dl.Lanes[0] = i
 				dl.Message.Body = body
 				if err := q.Enqueue(context.Background(), dl); err != nil {
@@ -371,6 +412,10 @@ func BenchmarkDeliver(b *testing.B) {
 		})
 	}
 }
+
+type nullLedger struct{}
+
+func (nullLedger) Done(uint64) {}
 
 type nullSink struct {
 	receiver

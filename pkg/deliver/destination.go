@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -67,9 +68,10 @@ func (q *Destination) setTarget(t Target) {
 
 // Enqueue takes d over; it is sent after everything enqueued before that it shares a
 // lane with. Enqueue waits while the destination's queue or the common budget of bytes
-// is full, and fails only when ctx ends. One goroutine at a time.
+// is full, and fails only when ctx ends.
 func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
-	if err := q.d.bytes.take(ctx, int64(len(d.Message.Body))); err != nil {
+	d.size = int64(len(d.Message.Body))
+	if err := q.d.bytes.take(ctx, d.size); err != nil {
 		return err
 	}
 	q.mu.Lock()
@@ -81,7 +83,7 @@ func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
 		select {
 		case <-room:
 		case <-ctx.Done():
-			q.d.bytes.give(int64(len(d.Message.Body)))
+			q.d.bytes.give(d.size)
 			return ctx.Err()
 		}
 		q.mu.Lock()
@@ -106,8 +108,8 @@ func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
 
 // leave gives back what d holds outside this destination. q.mu need not be held.
 func (q *Destination) leave(d *Delivery) {
-	q.d.bytes.give(int64(len(d.Message.Body)))
-	q.d.done(d.Entry)
+	q.d.bytes.give(d.size)
+	d.Ledger.Done(d.Entry)
 }
 
 // dispatch starts workers for what is ready; q.mu is held.
@@ -418,30 +420,55 @@ func (w *worker) send(d *Deliverer, target Target) []error {
 	}
 	defer d.sinks.put(s)
 	w.msgs = w.msgs[:0]
-	var failed []error
-	for i, dl := range w.batch {
-		if err := target.Fill(ctx, &dl.Message, dl.Rendered); err != nil {
-			if failed == nil {
-				failed = make([]error, len(w.batch))
-			}
-			failed[i] = err
-			continue
+	whole := true
+	for _, dl := range w.batch {
+		if dl.err = dl.fill(ctx, target); dl.err == nil {
+			w.msgs = append(w.msgs, &dl.Message)
+		} else {
+			whole = false
 		}
-		w.msgs = append(w.msgs, &dl.Message)
 	}
-	if failed == nil {
-		return s.sink.Send(ctx, w.msgs)
+	var errs []error
+	if len(w.msgs) > 0 {
+		errs = s.sink.Send(ctx, w.msgs)
 	}
-	errs := s.sink.Send(ctx, w.msgs)
+	if whole {
+		return errs
+	}
+	return w.merge(errs)
+}
+
+// errNothing stands for a message that turned out not to be sent.
+var errNothing = errors.New("nothing to send")
+
+func (d *Delivery) fill(ctx context.Context, target Target) error {
+	if d.Late != nil {
+		send, err := d.Late(d)
+		if err != nil {
+			return &sink.Error{Class: sink.Permanent, Code: "render", Err: err}
+		}
+		if d.Late = nil; !send {
+			return errNothing
+		}
+	}
+	return target.Fill(ctx, &d.Message, d.Rendered)
+}
+
+// merge puts the errors of those that were sent beside the errors of those that were
+// not.
+func (w *worker) merge(sent []error) []error {
+	errs := make([]error, len(w.batch))
 	j := 0
-	for i := range failed {
-		if failed[i] != nil {
-			continue
+	for i, d := range w.batch {
+		switch {
+		case d.err == nil:
+			if sent != nil {
+				errs[i] = sent[j]
+			}
+			j++
+		case !errors.Is(d.err, errNothing):
+			errs[i] = d.err
 		}
-		if errs != nil {
-			failed[i] = errs[j]
-		}
-		j++
 	}
-	return failed
+	return errs
 }
