@@ -1,0 +1,58 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+)
+
+// Migrations are named NNNN_what.<dialect>.sql: one number has one file a dialect.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// dialectFS shows only the migrations of one dialect.
+type dialectFS struct {
+	fs.ReadDirFS
+	suffix string // ".sqlite.sql"
+}
+
+func (d dialectFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	all, err := d.ReadDirFS.ReadDir(name)
+	var own []fs.DirEntry
+	for _, e := range all {
+		if strings.HasSuffix(e.Name(), d.suffix) {
+			own = append(own, e)
+		}
+	}
+	return own, err
+}
+
+// migrate brings the schema up to date. A schema of a later version is left alone and
+// is an error: it may mean what this one does not know.
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, suffix string) error {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	p, err := goose.NewProvider(dialect, db, dialectFS{sub.(fs.ReadDirFS), suffix})
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	has, knows, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	if has > knows {
+		return fmt.Errorf("the schema has version %d and this program knows up to %d: a newer waltrigger wrote it; run that one, or give this one a store of its own", has, knows)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate schema from version %d to %d: %w", has, knows, err)
+	}
+	return nil
+}

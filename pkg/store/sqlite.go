@@ -1,0 +1,162 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// applicationID marks a file as ours ("walt"), so that another program's database is
+// not migrated.
+const applicationID = 0x77616c74
+
+// openSQLite opens the file at path for this process alone.
+func (s *Store) openSQLite(ctx context.Context, path string) error {
+	if path == "" || strings.HasPrefix(path, ":memory:") {
+		return errors.New("the url names no file; write sqlite:PATH")
+	}
+	path, err := prepareFile(path)
+	if err != nil {
+		return err
+	}
+	unlock, err := lockFile(path + ".lock")
+	if err != nil {
+		return err
+	}
+	s.close = append(s.close, unlock)
+	if err := checkHeader(path); err != nil {
+		return err
+	}
+	// A commit must survive a power cut: FULL syncs the log at each one.
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
+		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		"&_pragma=foreign_keys(1)&_pragma=cache_size(-1024)"
+	if s.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate"); err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	s.close = append(s.close, s.write.Close)
+	s.write.SetMaxOpenConns(1)
+	if err := claim(ctx, s.write, path); err != nil {
+		return err
+	}
+	if err := migrate(ctx, s.write, goose.DialectSQLite3, ".sqlite.sql"); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if s.read, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	s.close = append(s.close, s.read.Close)
+	s.read.SetMaxOpenConns(4)
+	s.read.SetMaxIdleConns(1)
+	return nil
+}
+
+// prepareFile proves that path can be written, creating it, and gives its real path, so
+// that two names of one file share one lock.
+func prepareFile(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", path, err)
+	}
+	dir := filepath.Dir(path)
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("the directory %s does not exist; create it, writable for the user that runs waltrigger", dir)
+	case err != nil:
+		return "", fmt.Errorf("look at the directory %s: %w", dir, err)
+	case !info.IsDir():
+		return "", fmt.Errorf("%s is not a directory", dir)
+	}
+	switch info, err := os.Stat(path); {
+	case err == nil && !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s is not a regular file", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("look at %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // it holds secrets
+	if err != nil {
+		return "", fmt.Errorf("%s cannot be written by this user: %w", path, errors.Unwrap(err))
+	}
+	if err := f.Close(); err != nil {
+		return "", fmt.Errorf("create %s: %w", path, err)
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// checkHeader refuses a file that is something else. It must not run while SQLite has
+// the file open: closing a second descriptor would drop SQLite's locks.
+func checkHeader(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, errors.Unwrap(err))
+	}
+	defer f.Close()
+	magic := []byte("SQLite format 3\x00")
+	head := make([]byte, len(magic))
+	n, err := io.ReadFull(f, head)
+	switch {
+	case n == 0 && errors.Is(err, io.EOF):
+		return nil // new
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("read %s: %w", path, err)
+	case !bytes.Equal(head, magic):
+		return fmt.Errorf("%s is not a SQLite database; name another file", path)
+	}
+	return nil
+}
+
+// lockFile takes the lock that keeps a second process out. The kernel drops it with the
+// process, however that ends; the file stays.
+func lockFile(path string) (unlock func() error, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the directory cannot be written by this user: create %s: %w", path, errors.Unwrap(err))
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := io.ReadAll(io.LimitReader(f, 20)) // only to name it
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another waltrigger (process %s) has the store open, and a SQLite store serves one; stop that one or give this one a store of its own", bytes.TrimSpace(holder))
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	pid := fmt.Appendf(nil, "%d\n", os.Getpid())
+	if err := errors.Join(f.Truncate(0), second(f.WriteAt(pid, 0))); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return f.Close, nil
+}
+
+func second(_ int, err error) error { return err }
+
+// claim marks an empty database as ours and refuses one that is not.
+func claim(ctx context.Context, db *sql.DB, path string) error {
+	var id, tables int
+	err := db.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), count(*) FROM sqlite_master`).Scan(&id, &tables)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if id == applicationID {
+		return nil
+	}
+	if id != 0 || tables > 0 {
+		return fmt.Errorf("%s is a SQLite database of another program; name another file", path)
+	}
+	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package store_test
+
+import (
+	"database/sql"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/waltrigger/waltrigger/pkg/store"
+	"github.com/waltrigger/waltrigger/pkg/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestSQLite(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "a b%?#.db") })
+}
+
+func openErr(t *testing.T, url string) string {
+	t.Helper()
+	s, err := store.Open(t.Context(), url, slog.New(slog.DiscardHandler))
+	if err == nil {
+		s.Close()
+		t.Fatalf("%s was opened", url)
+	}
+	return err.Error()
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, c := range []struct{ name, url, want string }{
+		{"empty", "", "no scheme"},
+		{"no scheme", "waltrigger.db", "no scheme"},
+		{"other scheme", "oracle:x", `"oracle" is not known`},
+		{"no path", "sqlite:", "names no file"},
+		{"memory", "sqlite::memory:", "names no file"},
+		{"no directory", "sqlite:" + dir + "/none/x.db", "/none does not exist"},
+		{"file as directory", "sqlite:" + write("file", "x", 0o600) + "/x.db", "not a directory"},
+		{"directory as file", "sqlite:" + dir, "not a regular file"},
+		{"other file", "sqlite:" + write("other", "hello, I am a text file", 0o600), "not a SQLite database"},
+		{"short file", "sqlite:" + write("short", "hello", 0o600), "not a SQLite database"},
+		{"torn database", "sqlite:" + write("torn", "SQLite format 3\x00"+strings.Repeat("x", 200), 0o600), "not a database"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := openErr(t, c.url); !strings.Contains(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestOpenWithoutPermission(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Log("root may write everywhere: only the message for a read-only directory is out of reach")
+		return
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if got := openErr(t, "sqlite:"+dir+"/x.db"); !strings.Contains(got, "cannot be written by this user") {
+		t.Error(got)
+	}
+}
+
+func TestOnlyOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	url := "sqlite:" + dir + "/x.db"
+	s, err := store.Open(t.Context(), url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(dir+"/x.db", dir+"/link.db"); err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range []string{url, "sqlite:" + dir + "/link.db"} {
+		if got := openErr(t, u); !strings.Contains(got, "another waltrigger (process ") {
+			t.Error(got)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = store.Open(t.Context(), url, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatalf("after the first was closed: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestForeignAndNewerDatabases(t *testing.T) {
+	exec := func(path, query string) {
+		t.Helper()
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec(query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	exec(dir+"/foreign.db", "CREATE TABLE cookies (id INTEGER)")
+	if got := openErr(t, "sqlite:"+dir+"/foreign.db"); !strings.Contains(got, "of another program") {
+		t.Error(got)
+	}
+	s, err := store.Open(t.Context(), "sqlite:"+dir+"/newer.db", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	exec(dir+"/newer.db", "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)")
+	if got := openErr(t, "sqlite:"+dir+"/newer.db"); !strings.Contains(got, "a newer waltrigger wrote it") {
+		t.Error(got)
+	}
+	if info, err := os.Stat(dir + "/newer.db"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v: others could read secrets", info.Mode(), err)
+	}
+}
