@@ -61,6 +61,17 @@ type Catalog interface {
 	// below which lies every one acknowledged before the call. waiting is called with
 	// a description of the transactions still open, whenever that changes.
 	Barrier(ctx context.Context, tables []TableName, waiting func(blockers string)) (seq uint64, err error)
+	// Rows reads the rows of a table whose columns hold one of keys, each key one
+	// canonical text a column. They are at least as new as every transaction whose
+	// Tx.Seq is below RowSet.Seq. A row that is not there is not in the answer.
+	Rows(ctx context.Context, table TableName, columns []string, keys [][]string) (RowSet, error)
+}
+
+// RowSet is an answer of Catalog.Rows.
+type RowSet struct {
+	Table *change.Table
+	Rows  [][]change.Value
+	Seq   uint64
 }
 
 // TableInfo describes a table as the catalog has it now.

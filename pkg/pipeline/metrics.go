@@ -1,0 +1,42 @@
+package pipeline
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics counts what passes, by source.
+type Metrics struct {
+	changes, events, renderErrors, lookups *prometheus.CounterVec
+	inFlight                               *prometheus.GaugeVec
+}
+
+// sourceMetrics are the metrics of one source, looked up once.
+type sourceMetrics struct {
+	changes, events, renderErrors, lookups prometheus.Counter
+	inFlight                               prometheus.Gauge
+}
+
+// NewMetrics registers the metrics with r.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	counter := func(name, help string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"source"})
+		r.MustRegister(c)
+		return c
+	}
+	m := &Metrics{
+		changes:      counter("waltrigger_changes_read_total", "Row changes and commits read from the log."),
+		events:       counter("waltrigger_events_matched_total", "Signals that fired a trigger."),
+		renderErrors: counter("waltrigger_render_errors_total", "Messages that could not be rendered in their turn."),
+		lookups:      counter("waltrigger_lookups_total", "Queries for related rows."),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "waltrigger_events_in_flight", Help: "Events under way beyond the saved position.",
+		}, []string{"source"}),
+	}
+	r.MustRegister(m.inFlight)
+	return m
+}
+
+func (m *Metrics) source(name string) *sourceMetrics {
+	return &sourceMetrics{
+		changes: m.changes.WithLabelValues(name), events: m.events.WithLabelValues(name),
+		renderErrors: m.renderErrors.WithLabelValues(name), lookups: m.lookups.WithLabelValues(name), inFlight: m.inFlight.WithLabelValues(name),
+	}
+}

@@ -1,0 +1,276 @@
+// Package pipeline conducts changes from a source to destinations: which triggers does
+// a change concern, what do they say of it, and how far is the log done.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+// Config bounds a pipeline.
+type Config struct {
+	// Window is how many events may be under way beyond the saved mark: what may be
+	// delivered twice after a crash.
+	Window int
+	// Batches is the capacity of the channel between the source and the pipeline.
+	Batches int
+	// Grace is how long a stop waits for what is under way.
+	Grace time.Duration
+}
+
+// DefaultConfig holds the defaults.
+func DefaultConfig() Config {
+	return Config{Window: 65536, Batches: 4, Grace: 25 * time.Second}
+}
+
+// Store keeps how far a source is done.
+type Store interface {
+	SaveSource(ctx context.Context, name string, s source.State) error
+}
+
+// View is the set of triggers in force, with the destinations that deliver for them.
+// It is immutable.
+type View struct {
+	Set    *trigger.Set
+	Queues map[*trigger.Destination]*deliver.Destination
+}
+
+// Pipeline handles one source.
+//
+//	source ──▶ [batches] ──▶ match, render ──▶ [lanes of each destination] ──▶ sink
+//	  ▲                          │ Open, Commit                                 │
+//	  │                          ▼                                              │
+//	  └── Ack ◀── save ◀──── Ledger ◀───────────────────── Done ────────────────┘
+//
+// One goroutine does all between the two queues, so that what is enqueued first in a
+// lane is what the log has first.
+type Pipeline struct {
+	name    string
+	cfg     Config
+	src     source.Source
+	store   Store
+	deliver *deliver.Deliverer
+	log     *slog.Logger
+	m       *sourceMetrics
+
+	state  source.State
+	ledger *Ledger
+	view   atomic.Pointer[View]
+	seed   maphash.Seed
+	saved  atomic.Bool // the last attempt to save succeeded
+
+	// Of the goroutine that matches.
+	planned *View
+	plans   map[*change.Table]*plan
+	r       renderer
+	related *relations
+}
+
+// New returns a pipeline for src, which was prepared with state.
+func New(name string, cfg Config, src source.Source, state source.State, store Store, d *deliver.Deliverer, m *Metrics, log *slog.Logger) *Pipeline {
+	p := &Pipeline{
+		name: name, cfg: cfg, src: src, store: store, deliver: d, log: log, m: m.source(name),
+		state: state, ledger: NewLedger(state.Mark, cfg.Window), seed: maphash.MakeSeed(),
+	}
+	p.view.Store(&View{Set: trigger.NewSet(nil)})
+	p.saved.Store(true)
+	p.related = newRelations(src, log)
+	p.r.event.Source = name
+	p.r.event.Related = p.related
+	return p
+}
+
+// Use puts v in force for every change that is looked at after the call returned. Any
+// goroutine.
+func (p *Pipeline) Use(v *View) { p.view.Store(v) }
+
+// Stalled reports whether the store does not take what is done: nothing is read then.
+func (p *Pipeline) Stalled() bool { return !p.saved.Load() }
+
+// InFlight is the number of events under way beyond the mark.
+func (p *Pipeline) InFlight() int { return p.ledger.InFlight() }
+
+// Run tails the source until ctx ends or the source cannot go on. It then delivers
+// what was taken on, for as long as the grace allows, and saves how far everything is
+// done.
+func (p *Pipeline) Run(ctx context.Context) error {
+	// What was begun is finished after ctx ends, up to the grace.
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	batches := make(chan source.Batch, p.cfg.Batches)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(batches)
+		return p.src.Run(gctx, p.state.Mark, batches)
+	})
+	g.Go(func() error { return p.match(gctx, hard, batches) })
+	saver := make(chan struct{})
+	go func() {
+		defer close(saver)
+		p.save(hard)
+	}()
+	stop := context.AfterFunc(gctx, func() { time.AfterFunc(p.cfg.Grace, cancel) })
+	defer stop()
+	err := g.Wait()
+	drain, done := context.WithTimeout(hard, p.cfg.Grace)
+	p.deliver.Drain(drain)
+	done()
+	cancel()
+	<-saver
+	if saveErr := p.saveMark(context.WithoutCancel(ctx)); saveErr != nil {
+		err = errors.Join(err, saveErr)
+	}
+	return err
+}
+
+// match looks at each change in turn. It stops between two changes when ctx ends: a
+// change is enqueued for all its destinations or for none.
+func (p *Pipeline) match(ctx, hard context.Context, batches <-chan source.Batch) error {
+	for b := range batches {
+		if err := p.batch(ctx, hard, b); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pipeline) batch(ctx, hard context.Context, b source.Batch) error {
+	for p.Stalled() {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := p.lookAhead(ctx, b); err != nil {
+		return err
+	}
+	var last *change.Change // looked at, but not in the ledger
+	for i := range b {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		c := &b[i]
+		if c.Op == change.Commit {
+			last = nil
+			if err := p.ledger.Commit(hard, c.Tx); err != nil {
+				return err
+			}
+			continue
+		}
+		opened, err := p.change(hard, c)
+		if err != nil {
+			return err
+		}
+		if last = nil; !opened {
+			last = c
+		}
+	}
+	if last != nil { // a huge transaction of no interest must not be read again from its start
+		if _, err := p.ledger.Open(hard, last.Tx, last.Ordinal, 0); err != nil {
+			return err
+		}
+	}
+	p.m.changes.Add(float64(len(b)))
+	return nil
+}
+
+// change enqueues what c fires, and reports whether that is anything.
+func (p *Pipeline) change(ctx context.Context, c *change.Change) (bool, error) {
+	pl := p.plan(c.Table)
+	if pl == nil {
+		return false, nil
+	}
+	hits, n := p.r.match(pl, c)
+	if n == 0 {
+		return false, nil
+	}
+	entry, err := p.ledger.Open(ctx, c.Tx, c.Ordinal, n)
+	if err != nil {
+		return false, err
+	}
+	p.m.events.Add(float64(len(hits)))
+	for _, h := range hits {
+		if err := p.fire(ctx, pl, h, c, entry); err != nil {
+			return true, err
+		}
+	}
+	return true, nil
+}
+
+// plan gives what is to be done for changes of t: worked out once for each table and
+// view.
+func (p *Pipeline) plan(t *change.Table) *plan {
+	v := p.view.Load()
+	if v != p.planned {
+		p.planned, p.plans = v, map[*change.Table]*plan{}
+	}
+	pl, ok := p.plans[t]
+	if !ok {
+		if len(p.plans) > 10000 { // shapes of tables that no longer exist
+			p.plans = map[*change.Table]*plan{}
+		}
+		pl = p.newPlan(v, t)
+		p.plans[t] = pl
+	}
+	return pl
+}
+
+// save writes the mark to the store once a second, then lets the source forget what is
+// before it: in this order, or a crash between the two would leave a store that is
+// behind the log it can still read.
+func (p *Pipeline) save(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := p.saveMark(ctx); err != nil && ctx.Err() == nil {
+			if p.saved.Swap(false) {
+				p.log.Error("store does not take the position: reading waits", "source", p.name, "err", err)
+			}
+			continue
+		}
+		if !p.saved.Swap(true) {
+			p.log.Info("store takes the position again", "source", p.name)
+		}
+	}
+}
+
+func (p *Pipeline) saveMark(ctx context.Context) error {
+	m, moved := p.ledger.Mark()
+	p.m.inFlight.Set(float64(p.ledger.InFlight()))
+	if !moved && p.state.Mark == m {
+		return nil
+	}
+	s := p.state
+	s.Mark = m
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := p.store.SaveSource(ctx, p.name, s); err != nil {
+		return fmt.Errorf("save position of %s: %w", p.name, err)
+	}
+	p.state = s
+	if m.End != "" {
+		p.src.Ack(m.End)
+	}
+	return nil
+}
