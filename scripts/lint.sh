@@ -13,5 +13,4 @@ if [ ! -x "$lint" ]; then
 fi
 export GOLANGCI_LINT_CACHE=$PWD/.work/lint-cache
 if [ "${1:-}" = fmt ]; then exec "$lint" fmt ./...; fi
-"$lint" config verify
 exec "$lint" run --timeout 10m ./...
