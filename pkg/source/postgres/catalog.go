@@ -1,0 +1,115 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+const userTables = `
+  n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and c.relkind in ('r', 'p') and c.relpersistence <> 't'
+  and pg_catalog.has_schema_privilege(n.oid, 'usage')`
+
+var tablesQuery = fmt.Sprintf(`
+select c.oid, n.nspname::text, c.relname::text, c.relreplident::text, c.relkind = 'p', c.relispartition,
+  n.nspname = any(pg_catalog.current_schemas(false)), %s,
+  array(select a.attname::text from pg_catalog.pg_index i join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey::int2[])
+    where i.indrelid = c.oid and i.indisprimary order by pg_catalog.array_position(i.indkey::int2[], a.attnum))
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where %s order by 2, 3`, usableTree, userTables)
+
+const columnsQuery = `
+select c.oid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' and not (@gen::bool and a.attgenerated = 's')
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+where ` + userTables + ` order by c.oid, a.attnum`
+
+const foreignKeysQuery = `
+select c.oid, k.conname::text, rn.nspname::text, r.relname::text,
+  array(select a.attname::text from unnest(k.conkey) with ordinality u(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.n order by u.i),
+  array(select a.attname::text from unnest(k.confkey) with ordinality u(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.n order by u.i)
+from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pg_catalog.pg_class r on r.oid = k.confrelid join pg_catalog.pg_namespace rn on rn.oid = r.relnamespace
+where k.contype = 'f' and ` + userTables + ` order by c.oid, k.conname`
+
+// Tables implements source.Catalog.
+func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
+	var out []source.TableInfo
+	err := s.admin.do(ctx, func(c *pgx.Conn) error {
+		p, err := s.readPublication(ctx, c)
+		if err != nil {
+			return err
+		}
+		args := pgx.NamedArgs{"gen": p != nil && p.generated}
+		// One snapshot for the three queries, and nothing written.
+		return pgx.BeginTxFunc(ctx, c, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			out, err = readCatalog(ctx, tx, args)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	return out, nil
+}
+
+func readCatalog(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]source.TableInfo, error) {
+	rows, err := tx.Query(ctx, tablesQuery, args)
+	if err != nil {
+		return nil, err
+	}
+	at := map[uint32]int{}
+	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t source.TableInfo, err error) {
+		var oid uint32
+		var identity string
+		err = row.Scan(&oid, &t.Schema, &t.Name, &identity, &t.Partitioned, &t.Leaf, &t.InSearchPath, &t.IdentityUsable, &t.PrimaryKey)
+		if err == nil {
+			t.Identity = identities[identity[0]]
+			at[oid] = len(at)
+		}
+		return t, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := readColumns(ctx, tx, args, out, at); err != nil {
+		return nil, err
+	}
+	return out, readForeignKeys(ctx, tx, out, at)
+}
+
+func readColumns(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, tables []source.TableInfo, at map[uint32]int) error {
+	rows, err := tx.Query(ctx, columnsQuery, args)
+	if err != nil {
+		return err
+	}
+	var oid uint32
+	var c source.ColumnInfo
+	_, err = pgx.ForEachRow(rows, []any{&oid, &c.Name, &c.Type, &c.NotNull, &c.Generated}, func() error {
+		if i, ok := at[oid]; ok {
+			tables[i].Columns = append(tables[i].Columns, c)
+		}
+		return nil
+	})
+	return err
+}
+
+func readForeignKeys(ctx context.Context, tx pgx.Tx, tables []source.TableInfo, at map[uint32]int) error {
+	rows, err := tx.Query(ctx, foreignKeysQuery)
+	if err != nil {
+		return err
+	}
+	var oid uint32
+	var k source.ForeignKey
+	_, err = pgx.ForEachRow(rows, []any{&oid, &k.Name, &k.RefTable.Schema, &k.RefTable.Name, &k.Columns, &k.RefColumns}, func() error {
+		if i, ok := at[oid]; ok {
+			tables[i].ForeignKeys = append(tables[i].ForeignKeys, k)
+			k.Columns, k.RefColumns = nil, nil
+		}
+		return nil
+	})
+	return err
+}

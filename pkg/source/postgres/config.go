@@ -1,0 +1,79 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Publication modes of Config.PublicationMode.
+const (
+	ModeAuto     = "auto"     // created if absent; altered only if this program created it
+	ModeManaged  = "managed"  // created if absent, always altered to hold the tables of the triggers
+	ModeExisting = "existing" // made by the operator, never altered
+)
+
+// Config is one entry of `sources:` for PostgreSQL 14 and later.
+type Config struct {
+	// Name is part of every event id.
+	Name string `yaml:"name"`
+	// URL is a connection URI or key=value string of libpq. It must reach the server
+	// itself, not a pooler: replication is a property of the session.
+	URL string `yaml:"url"`
+	// Slot is the replication slot, created if absent; default waltrigger_<name>.
+	Slot string `yaml:"slot"`
+	// Publication says which tables are in the log; default is the slot's name.
+	Publication string `yaml:"publication"`
+	// PublicationMode is auto (default), managed or existing.
+	PublicationMode string `yaml:"publication_mode"`
+}
+
+var (
+	slotName   = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+	sourceName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
+	notInSlot  = regexp.MustCompile(`[^a-z0-9_]`)
+)
+
+// WithDefaults returns c with every absent optional field filled in.
+func (c Config) WithDefaults() Config {
+	if c.Slot == "" && c.Name != "" {
+		c.Slot = "waltrigger_" + notInSlot.ReplaceAllString(strings.ToLower(c.Name), "_")
+	}
+	if c.Publication == "" {
+		c.Publication = c.Slot
+	}
+	if c.PublicationMode == "" {
+		c.PublicationMode = ModeAuto
+	}
+	return c
+}
+
+// Validate returns everything that is wrong with c, nil if nothing is. It does not
+// connect. No error carries the password.
+func (c Config) Validate() []error {
+	c = c.WithDefaults()
+	var errs []error
+	if !sourceName.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("name %q: want 1 to 40 letters, digits, _ or -, it is part of every event id", c.Name))
+	}
+	if c.URL == "" {
+		errs = append(errs, errors.New("url: is missing; want for example postgres://user@host:5432/database"))
+	} else if _, err := pgx.ParseConfig(c.URL); err != nil {
+		errs = append(errs, fmt.Errorf("url: %w", err))
+	}
+	if !slotName.MatchString(c.Slot) {
+		errs = append(errs, fmt.Errorf("slot %q: want 1 to 63 lower-case letters, digits or _", c.Slot))
+	}
+	if p := c.Publication; p == "" || len(p) > 63 || strings.ContainsAny(p, "\x00") {
+		errs = append(errs, fmt.Errorf("publication %q: want 1 to 63 bytes", p))
+	}
+	switch c.PublicationMode {
+	case ModeAuto, ModeManaged, ModeExisting:
+	default:
+		errs = append(errs, fmt.Errorf("publication_mode %q: want auto, managed or existing", c.PublicationMode))
+	}
+	return errs
+}

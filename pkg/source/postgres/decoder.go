@@ -1,0 +1,354 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+const (
+	batchChanges     = 256
+	batchBytes       = 128 << 10
+	valueSlab        = 2048 // values allocated at once
+	annotationPrefix = "waltrigger"
+)
+
+// decoder turns pgoutput messages (protocol version 1, text) into changes. It
+// outlives connections: it remembers what was decoded, so that a transaction the
+// server sends again goes on where it broke off. One goroutine.
+//
+// What was decoded already is told by the transaction's commit position and the place
+// of the change in it. The positions of rows cannot tell: rows of one statement share
+// theirs, and those of concurrent transactions go backwards.
+type decoder struct {
+	relations *relations
+	current   map[uint32]*relation // of this connection
+	log       *slog.Logger
+	suspect   func() // a published table has no usable replica identity
+
+	batch source.Batch
+	bytes int
+	slab  []change.Value
+
+	tx      *change.Tx // being decoded; nil between transactions
+	ordinal uint32     // row changes of tx so far
+	skip    uint32     // leading row changes of tx that were sent before
+	resume  *change.Tx // was cut off
+	done    uint32     // row changes of resume that were sent
+
+	end      lsn // end of the last transaction (or lone position) sent
+	progress lsn // nothing of ours lies before it, and it has not been sent
+	received lsn // end of what the server has sent
+	events   uint64
+}
+
+func newDecoder(from change.Mark, rels *relations, suspect func(), log *slog.Logger) (*decoder, error) {
+	end, tx, err := parseMark(from)
+	if err != nil {
+		return nil, err
+	}
+	d := &decoder{relations: rels, log: log, suspect: suspect, end: end, received: end}
+	if tx != 0 {
+		d.resume, d.done = &change.Tx{Position: from.Tx, Seq: uint64(tx)}, from.Done
+	}
+	d.reset()
+	return d, nil
+}
+
+// reset prepares for a new connection.
+func (d *decoder) reset() {
+	d.current = map[uint32]*relation{}
+	if d.tx != nil {
+		d.resume, d.done = d.tx, max(d.ordinal, d.skip)
+		d.tx = nil
+	}
+}
+
+// full says that the batch should be handed over before more is decoded.
+func (d *decoder) full() bool { return len(d.batch) >= batchChanges || d.bytes >= batchBytes }
+
+// take returns the batch and starts another.
+func (d *decoder) take() source.Batch {
+	b := d.batch
+	d.batch, d.bytes = nil, 0
+	return b
+}
+
+// settle adds the position up to which the log holds nothing for us as a lone Commit.
+func (d *decoder) settle() {
+	if d.tx != nil || d.progress <= d.end {
+		return
+	}
+	if d.resume != nil {
+		if uint64(d.progress) <= d.resume.Seq {
+			return
+		}
+		d.vanished(d.progress)
+	}
+	d.end = d.progress
+	d.add(change.Change{Op: change.Commit, Tx: &change.Tx{Seq: uint64(d.end), End: d.end.position(), Committed: time.Now()}})
+}
+
+// vanished gives up waiting for the rest of a transaction: the server went past it.
+func (d *decoder) vanished(at lsn) {
+	d.log.Warn("transaction that was being read is not in the log any more", "position", d.resume.Position, "next", at.String())
+	d.resume = nil
+}
+
+func (d *decoder) add(c change.Change) {
+	if d.batch == nil {
+		d.batch = make(source.Batch, 0, 16)
+	}
+	d.batch = append(d.batch, c)
+}
+
+// message decodes one message. Its body is used up: values point into it.
+func (d *decoder) message(ctx context.Context, body []byte) error {
+	if len(body) == 0 {
+		return fmt.Errorf("decode message: empty")
+	}
+	typ := body[0]
+	p := parser{b: body[1:]}
+	var err error
+	switch typ {
+	case 'I', 'U', 'D':
+		return d.row(typ, &p, len(body))
+	case 'B':
+		err = d.begin(&p)
+	case 'C':
+		err = d.commit(&p)
+	case 'T':
+		err = d.truncate(&p)
+	case 'R':
+		m := parseRelation(&p)
+		if p.bad {
+			break
+		}
+		if m.harmful() {
+			d.suspect()
+		}
+		d.current[m.oid] = d.relations.resolve(ctx, m)
+	case 'M':
+		d.logical(&p)
+	case 'O', 'Y': // origin of the transaction; name of a type, which the catalog gives with more
+	default:
+		// Never skipped: it could hold rows.
+		return fmt.Errorf("decode message: type %q is not of protocol version 1", typ)
+	}
+	if err == nil && p.bad {
+		err = fmt.Errorf("decode message: type %q is cut short", typ)
+	}
+	return err
+}
+
+const epoch = 946684800 // 2000-01-01, where PostgreSQL's clock starts
+
+func (d *decoder) begin(p *parser) error {
+	at, micros, xid := lsn(p.uint64()), int64(p.uint64()), p.uint32()
+	if d.tx != nil {
+		return fmt.Errorf("decode begin: transaction %s has not ended", d.tx.Position)
+	}
+	d.ordinal, d.skip = 0, 0
+	if r := d.resume; r != nil {
+		switch {
+		case uint64(at) == r.Seq:
+			d.tx, d.skip, d.resume = r, d.done, nil
+		case uint64(at) > r.Seq:
+			d.vanished(at)
+		}
+	}
+	buf := at.append(make([]byte, 0, 32), '-')
+	n := len(buf)
+	buf = strconv.AppendUint(buf, uint64(xid), 10)
+	if d.tx == nil {
+		d.tx = &change.Tx{Position: change.Position(text(buf[:n])), Seq: uint64(at)}
+	}
+	if d.tx.Committed.IsZero() {
+		d.tx.ID = text(buf[n:])
+		d.tx.Committed = time.Unix(epoch+micros/1e6, micros%1e6*1e3).UTC()
+	}
+	return nil
+}
+
+func (d *decoder) commit(p *parser) error {
+	p.byte()
+	p.uint64()
+	end := lsn(p.uint64())
+	tx := d.tx
+	if tx == nil {
+		return fmt.Errorf("decode commit: no transaction")
+	}
+	d.tx = nil
+	d.received = max(d.received, end)
+	if d.ordinal == 0 { // nothing of ours: only a position
+		d.progress = end
+		return nil
+	}
+	d.end, d.progress = end, end
+	tx.End = end.position()
+	d.add(change.Change{Op: change.Commit, Tx: tx})
+	return nil
+}
+
+// alive takes the position of a keepalive. Inside a transaction it says nothing.
+func (d *decoder) alive(end lsn) {
+	d.received = max(d.received, end)
+	if d.tx == nil && end > d.progress {
+		d.progress = end
+	}
+}
+
+// next counts a row change; false means that it was sent before.
+func (d *decoder) next() bool {
+	d.ordinal++
+	return d.ordinal > d.skip
+}
+
+func (d *decoder) truncate(p *parser) error {
+	n := int(p.uint32())
+	p.byte() // CASCADE, RESTART IDENTITY: both are in the log as they are
+	for i := 0; i < n && !p.bad; i++ {
+		rel := d.current[p.uint32()]
+		if d.tx == nil || rel == nil {
+			return fmt.Errorf("decode truncate: unknown relation or no transaction")
+		}
+		if d.next() {
+			d.events++
+			d.add(change.Change{Op: change.Truncate, Ordinal: d.ordinal, Tx: d.tx, Table: rel.table})
+		}
+	}
+	return nil
+}
+
+// logical takes a message of pg_logical_emit_message(true, 'waltrigger', '{…}') as the
+// transaction's annotations, if it is its first word. Messages that are not
+// transactional come even from work that is rolled back: they say nothing.
+func (d *decoder) logical(p *parser) {
+	transactional := p.byte()&1 != 0
+	p.uint64()
+	prefix := p.cstring()
+	content := p.take(int(p.uint32()))
+	if p.bad || !transactional || prefix != annotationPrefix || d.tx == nil || d.tx.Annotations != "" {
+		return
+	}
+	if d.ordinal > 0 {
+		d.log.Warn("annotation after the transaction's first row change is ignored", "position", d.tx.Position)
+		return
+	}
+	if len(content) == 0 || content[0] != '{' || !json.Valid(content) {
+		d.log.Warn("annotation is not a JSON object, ignored", "position", d.tx.Position)
+		return
+	}
+	d.tx.Annotations = string(content)
+}
+
+// row decodes an insert, update or delete: the hot path.
+func (d *decoder) row(typ byte, p *parser, size int) error {
+	rel := d.current[p.uint32()]
+	if rel == nil || d.tx == nil {
+		return fmt.Errorf("decode row: type %q without relation or transaction", typ)
+	}
+	if !d.next() {
+		return nil
+	}
+	c := change.Change{Ordinal: d.ordinal, Tx: d.tx, Table: rel.table}
+	part := p.byte()
+	if part == 'K' || part == 'O' {
+		c.Image = change.ImageKeyOnly
+		if part == 'O' {
+			c.Image = change.ImageFull
+		}
+		c.Before = d.tuple(rel, p, part == 'K')
+		if typ == 'U' {
+			part = p.byte()
+		}
+	}
+	switch typ {
+	case 'I':
+		c.Op = change.Insert
+	case 'U':
+		c.Op = change.Update
+	case 'D':
+		c.Op = change.Delete
+	}
+	if typ != 'D' {
+		if part != 'N' {
+			return fmt.Errorf("decode row: type %q has part %q", typ, part)
+		}
+		c.After = d.tuple(rel, p, false)
+		if c.Image == change.ImageFull {
+			for i := range c.After { // an unchanged TOAST value is in the old row only
+				if c.After[i].Kind == change.Missing && i < len(c.Before) {
+					c.After[i] = c.Before[i]
+				}
+			}
+		}
+	} else if c.Before == nil {
+		return fmt.Errorf("decode row: delete has part %q", part)
+	}
+	if p.bad {
+		return fmt.Errorf("decode row: type %q of %s.%s is cut short or has other columns than its relation", typ, rel.table.Schema, rel.table.Name)
+	}
+	d.bytes += size
+	d.events++
+	d.add(c)
+	return nil
+}
+
+// tuple decodes one row image. Of a key-only image the server fills the other columns
+// with NULL, which is not what the row held: they are Missing.
+func (d *decoder) tuple(rel *relation, p *parser, keyOnly bool) []change.Value {
+	n := int(p.uint16())
+	if p.bad || n != len(rel.types) {
+		p.bad = true
+		return nil
+	}
+	if len(d.slab) < n {
+		d.slab = make([]change.Value, max(valueSlab, n))
+	}
+	row := d.slab[:n:n]
+	d.slab = d.slab[n:]
+	b := p.b
+	for i := range row {
+		if len(b) == 0 {
+			p.bad = true
+			return nil
+		}
+		kind := b[0]
+		b = b[1:]
+		switch kind {
+		case 't':
+			if len(b) < 4 {
+				p.bad = true
+				return nil
+			}
+			size := int(binary.BigEndian.Uint32(b))
+			if b = b[4:]; size > len(b) {
+				p.bad = true
+				return nil
+			}
+			row[i] = rel.types[i].value(b[:size:size])
+			b = b[size:]
+		case 'n':
+			if !keyOnly || rel.table.Columns[i].Identity {
+				row[i].Kind = change.Null
+			}
+		case 'u': // Missing, the zero value
+		default:
+			p.bad = true
+			return nil
+		}
+	}
+	p.b = b
+	if row == nil {
+		row = []change.Value{}
+	}
+	return row
+}

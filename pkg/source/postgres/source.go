@@ -1,0 +1,236 @@
+// Package postgres tails a PostgreSQL database (14 and later) through a logical
+// replication slot and the built-in output plugin pgoutput. The server is used as it
+// is: no extension, no table, no setting is changed.
+//
+//	walsender ──► wire (frames) ──► decoder (changes) ──► out
+//	    ▲                                                  │
+//	    └── status: received, acknowledged ◄── Ack ◄───────┘
+//
+// One goroutine, Run's, owns the replication connection: it reads, decodes, hands over
+// and answers keepalives, also while out is full. Three more connections are opened when
+// they are needed: for what the decoder asks the catalog, for rows, and for all else.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+// Source tails one database. Make it with New; Prepare, then Run, then Close.
+type Source struct {
+	cfg       Config
+	connector connector
+	log       *slog.Logger
+	admin     *shared // Prepare, the catalog for callers, the watch
+	lookup    *shared // the reader of the log
+	reader    *reader // Rows
+	server    atomic.Pointer[server]
+
+	acked    atomic.Uint64
+	received atomic.Uint64
+	tip      atomic.Uint64 // the server's end of log, as last heard
+	events   atomic.Uint64
+	connects atomic.Uint64
+
+	mu     sync.Mutex
+	status source.Status // State and Detail
+	harm   string        // what the watch has to say
+	want   []source.TableName
+	wanted bool     // Publish was called
+	linger *session // after Run, until Close
+
+	recheck chan struct{} // asks the watch to look now
+}
+
+var _ source.Source = (*Source)(nil)
+
+// New makes a source; it does not connect. dial opens its connections, nil means as
+// package net does.
+func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.Conn, error), log *slog.Logger) (*Source, error) {
+	if errs := cfg.Validate(); len(errs) > 0 {
+		return nil, fmt.Errorf("configure source %q: %w", cfg.Name, errors.Join(errs...))
+	}
+	cfg = cfg.WithDefaults()
+	con := connector{url: cfg.URL, dial: dial}
+	return &Source{
+		cfg: cfg, connector: con, log: log.With("source", cfg.Name),
+		admin: newShared(con), lookup: newShared(con),
+		reader: &reader{conn: newShared(con), types: newTypes(log), shapes: map[source.TableName]*shape{}},
+		status: source.Status{State: "connecting"}, recheck: make(chan struct{}, 1),
+	}, nil
+}
+
+// Ack implements source.Source. The server hears of it within a second, and at the
+// latest from Close.
+func (s *Source) Ack(p change.Position) {
+	l, err := parseLSN(string(p))
+	if err != nil {
+		s.log.Error("acknowledged position is not one of this source", "position", p)
+		return
+	}
+	raise(&s.acked, uint64(l))
+}
+
+func raise(a *atomic.Uint64, v uint64) {
+	for {
+		old := a.Load()
+		if v <= old || a.CompareAndSwap(old, v) {
+			return
+		}
+	}
+}
+
+// Status implements source.Source.
+func (s *Source) Status() source.Status {
+	s.mu.Lock()
+	st := s.status
+	if s.harm != "" {
+		if st.Detail != "" {
+			st.Detail += "; "
+		}
+		st.Detail += s.harm
+	}
+	s.mu.Unlock()
+	acked, received := s.acked.Load(), s.received.Load()
+	if acked > 0 {
+		st.Acked = lsn(acked).position()
+		if tip := max(s.tip.Load(), received); tip > acked {
+			st.LagBytes = tip - acked
+		}
+	}
+	if received > 0 {
+		st.Received = lsn(received).position()
+	}
+	st.Events = s.events.Load()
+	if n := s.connects.Load(); n > 1 {
+		st.Reconnects = n - 1
+	}
+	return st
+}
+
+func (s *Source) setState(state, detail string) {
+	s.mu.Lock()
+	s.status.State, s.status.Detail = state, detail
+	s.mu.Unlock()
+}
+
+func (s *Source) setHalt(err error) {
+	var halt *source.HaltError
+	switch {
+	case errors.As(err, &halt):
+		s.setState(halt.State, halt.Reason+"; "+halt.Mend)
+	case errors.Is(err, context.Canceled):
+		s.setState("stopped", "")
+	default:
+		s.setState("error", err.Error())
+	}
+}
+
+// Run implements source.Source. When ctx ends it returns, but the connection is kept
+// alive until Close, which tells the server the last position given to Ack: so what is
+// still on its way may be finished and acknowledged in between.
+func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {
+	rels := &relations{types: newTypes(s.log), lookup: s.lookup.do, warn: s.log.Warn, known: map[uint32]*relation{}}
+	dec, err := newDecoder(from, rels, s.suspect, s.log)
+	if err != nil {
+		s.setHalt(err)
+		return fmt.Errorf("start reading: %w", err)
+	}
+	raise(&s.acked, uint64(dec.end))
+	watching, stop := context.WithCancel(ctx)
+	kick := make(chan error, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.watch(watching, kick)
+	}()
+	defer func() { stop(); <-done }()
+	err = s.retry(ctx, func() error {
+		sess, err := s.open(ctx, dec)
+		if err != nil {
+			return err
+		}
+		return sess.run(ctx, out, kick)
+	})
+	if ctx.Err() != nil {
+		s.setState("stopped", "")
+		return nil
+	}
+	s.setHalt(err)
+	return err
+}
+
+// permanentError ends Run: reading the same log again would fail in the same way.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// errProgress marks the loss of a connection that had worked for a while.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
+// retry calls f until it succeeds, ctx ends or it fails for good. Waits grow from
+// 0.1 s to 10 s, with jitter, and start anew after a connection that worked.
+func (s *Source) retry(ctx context.Context, f func() error) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 10*time.Second
+	var last string
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		var halt *source.HaltError
+		var perm permanentError
+		var store saveError
+		if errors.As(err, &halt) || errors.As(err, &perm) || errors.As(err, &store) {
+			return err
+		}
+		var lost lostError
+		if errors.As(err, &lost) {
+			wait.Reset()
+		}
+		d := wait.NextBackOff()
+		if text := err.Error(); text != last { // once, not at every attempt
+			last = text
+			s.log.Warn("source is not connected, trying again", "error", err, "wait", d)
+		}
+		s.setState("connecting", err.Error())
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(d):
+		}
+	}
+}
+
+// Close tells the server the last acknowledged position and frees the connections.
+// Run must have returned. It takes at most a few seconds.
+func (s *Source) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s.mu.Lock()
+	sess := s.linger
+	s.linger = nil
+	s.mu.Unlock()
+	var err error
+	if sess != nil {
+		err = sess.finish()
+	}
+	s.admin.close(ctx)
+	s.lookup.close(ctx)
+	s.reader.conn.close(ctx)
+	return err
+}

@@ -1,0 +1,379 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+const (
+	tick         = time.Second      // how late an acknowledgement may reach the server
+	writeTimeout = 10 * time.Second // a server that takes no status for so long is gone
+	maxStatus    = 10 * time.Second // between two statuses, also if the server wants none
+	drainTimeout = 2 * time.Second
+	steadyAfter  = 10 * time.Second // a connection that lasted so long had worked
+)
+
+// session is one walsender connection. Its goroutine does all reading and writing.
+type session struct {
+	s      *Source
+	conn   net.Conn
+	wire   *wire
+	dec    *decoder
+	gather gather
+	every  time.Duration // between two statuses
+
+	opened   time.Time
+	next     time.Time // next tick
+	sent     time.Time // last status
+	sentAck  uint64
+	sentRecv uint64
+	out      [39]byte
+
+	stop chan struct{} // linger: closed by finish
+	done chan error
+}
+
+// open connects, makes sure that nothing was lost or exchanged behind our back, and
+// starts to stream behind what dec has decoded.
+func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
+	var slot *slotInfo
+	var database string
+	err := s.admin.do(ctx, func(c *pgx.Conn) (err error) {
+		database = c.Config().Database
+		slot, err = readSlot(ctx, c, s.cfg.Slot)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	conn, w, err := s.connector.replication(ctx)
+	if err != nil {
+		return nil, s.refused(err)
+	}
+	sess, err := s.start(ctx, conn, w, dec, slot, database)
+	if err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return sess, nil
+}
+
+func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, w *wire, dec *decoder, slot *slotInfo, database string) (*session, error) {
+	identity, serverEnd, err := s.identify(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if known := s.server.Load(); known != nil && known.identity != identity {
+		return nil, &source.HaltError{State: stateResync, Reason: "the url leads to another server or database than before (" + identity + ", before " + known.identity + ")",
+			Mend: "point it back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap | --backfill`"}
+	}
+	if dec.end == 0 && slot != nil {
+		dec.end = slot.Confirmed
+	}
+	if err := s.checkSlot(slot, database, dec.end, serverEnd); err != nil {
+		return nil, err
+	}
+	timeout, err := senderTimeout(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	err = pglogrepl.StartReplication(ctx, conn, s.cfg.Slot, pglogrepl.LSN(dec.end), pglogrepl.StartReplicationOptions{PluginArgs: []string{
+		"proto_version '1'", "publication_names " + literal(pgx.Identifier{s.cfg.Publication}.Sanitize()), "messages 'true'",
+	}})
+	if err != nil {
+		return nil, s.streamError(err)
+	}
+	hijacked, err := conn.Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over connection: %w", err)
+	}
+	dec.reset()
+	every := maxStatus
+	if timeout > 0 {
+		every = min(every, timeout/3)
+	}
+	raise(&s.tip, uint64(serverEnd))
+	return &session{s: s, conn: hijacked.Conn, wire: w, dec: dec, every: every, opened: time.Now()}, nil
+}
+
+func senderTimeout(ctx context.Context, conn *pgconn.PgConn) (time.Duration, error) {
+	res, err := conn.Exec(ctx, "select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'").ReadAll()
+	if err != nil || len(res) != 1 || len(res[0].Rows) != 1 {
+		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
+	}
+	ms, err := strconv.Atoi(string(res[0].Rows[0][0]))
+	if err != nil {
+		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// streamError says which of the server's errors end Run.
+func (s *Source) streamError(err error) error {
+	switch sqlState(err) {
+	case "55006": // another instance reads: stand by
+		return fmt.Errorf("replication slot is in use elsewhere, standing by: %w", err)
+	case "42704": // slot or publication is gone
+		return &source.HaltError{State: stateResync, Reason: err.Error(),
+			Mend: fmt.Sprintf("the slot %s or the publication %s was dropped while it was in use; `waltrigger source resync %s --accept-gap | --backfill` makes both anew", s.cfg.Slot, s.cfg.Publication, s.cfg.Name)}
+	}
+	return fmt.Errorf("stream: %w", err)
+}
+
+// run reads until ctx ends (nil), the connection fails, or kick says to let go of it.
+func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan error) error {
+	x.s.connects.Add(1)
+	x.s.setState("streaming", "")
+	x.s.log.Info("streaming", "slot", x.s.cfg.Slot, "position", x.dec.end.String())
+	// A read waits until its deadline: bring that forward when something happens.
+	wake := func() { _ = x.conn.SetReadDeadline(time.Unix(1, 0)) }
+	defer context.AfterFunc(ctx, wake)()
+	err := x.loop(ctx, out, kick)
+	if ctx.Err() != nil {
+		x.startLinger()
+		return nil
+	}
+	_ = x.conn.Close()
+	if time.Since(x.opened) > steadyAfter {
+		err = lostError{err}
+	}
+	return err
+}
+
+func (x *session) loop(ctx context.Context, out chan<- source.Batch, kick <-chan error) error {
+	if err := x.report(time.Now()); err != nil {
+		return err
+	}
+	for {
+		if err := x.decode(ctx, out); err != nil {
+			return err
+		}
+		if now := time.Now(); !now.Before(x.next) {
+			x.dec.settle()
+			if err := x.report(now); err != nil {
+				return err
+			}
+			x.next = now.Add(min(tick, x.every))
+			_ = x.conn.SetReadDeadline(x.next)
+			if ctx.Err() != nil { // ended before that, which undid the waking
+				return ctx.Err()
+			}
+		}
+		if err := x.emit(ctx, out); err != nil {
+			return err
+		}
+		select {
+		case err := <-kick:
+			return err
+		default:
+		}
+		if x.gather.on {
+			time.Sleep(gatherWait)
+		}
+		if err := x.read(); err != nil {
+			return err
+		}
+	}
+}
+
+// read waits for data until the next tick.
+func (x *session) read() error {
+	n, err := x.wire.fill()
+	x.gather.saw(n, time.Now())
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("read stream: %w", err)
+	}
+	if n == 0 {
+		x.wire.idle()
+	}
+	return nil
+}
+
+// decode takes every whole frame that has arrived, handing over full batches.
+func (x *session) decode(ctx context.Context, out chan<- source.Batch) error {
+	for {
+		typ, body, ok, err := x.wire.next()
+		if err != nil || !ok {
+			return err
+		}
+		switch typ {
+		case 'd':
+			err = x.copyData(ctx, body)
+		case 'E':
+			err = x.serverError(body)
+		case 'N', 'S': // notice, parameter status
+		case 'c', 'C', 'Z':
+			err = errors.New("stream: ended by the server")
+		default:
+			err = permanentError{fmt.Errorf("read stream: unknown frame %q", typ)}
+		}
+		if err == nil && x.dec.full() {
+			err = x.emit(ctx, out)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (x *session) copyData(ctx context.Context, body []byte) error {
+	if len(body) == 0 {
+		return permanentError{errors.New("read stream: empty message")}
+	}
+	switch body[0] {
+	case pglogrepl.XLogDataByteID: // start, end, time, message
+		if len(body) < 25 {
+			return permanentError{errors.New("read stream: row message is cut short")}
+		}
+		if err := x.dec.message(ctx, body[25:]); err != nil {
+			return permanentError{err}
+		}
+	case pglogrepl.PrimaryKeepaliveMessageByteID:
+		m, err := pglogrepl.ParsePrimaryKeepaliveMessage(body[1:])
+		if err != nil {
+			return permanentError{fmt.Errorf("read stream: %w", err)}
+		}
+		x.dec.alive(lsn(m.ServerWALEnd))
+		raise(&x.s.tip, uint64(m.ServerWALEnd))
+		if m.ReplyRequested {
+			return x.send(time.Now())
+		}
+	default:
+		return permanentError{fmt.Errorf("read stream: unknown message %q", body[0])}
+	}
+	return nil
+}
+
+func (x *session) serverError(body []byte) error {
+	var m pgproto3.ErrorResponse
+	if err := m.Decode(body); err != nil {
+		return fmt.Errorf("read stream: %w", err)
+	}
+	return x.s.streamError(pgconn.ErrorResponseToPgError(&m))
+}
+
+// emit hands the batch over. While nobody takes it the connection is kept alive and
+// nothing is read, which makes the server wait. A connection lost meanwhile does not
+// lose the batch.
+func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
+	if len(x.dec.batch) == 0 {
+		return nil
+	}
+	x.s.events.Store(x.dec.events)
+	raise(&x.s.received, uint64(x.dec.received))
+	b := x.dec.take()
+	select {
+	case out <- b:
+		return nil
+	default:
+	}
+	t := time.NewTicker(min(tick, x.every))
+	defer t.Stop()
+	var lost error
+	for {
+		select {
+		case out <- b:
+			return lost
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-t.C:
+			if lost == nil {
+				lost = x.report(now)
+			}
+		}
+	}
+}
+
+// report sends a status if it says something new or is due.
+func (x *session) report(now time.Time) error {
+	x.s.received.Store(max(uint64(x.dec.received), x.s.received.Load()))
+	if x.s.acked.Load() == x.sentAck && uint64(x.dec.received) == x.sentRecv && now.Sub(x.sent) < x.every {
+		return nil
+	}
+	return x.send(now)
+}
+
+// send tells the server what has arrived and what is done. Only the latter lets it
+// forget its log; both fields are always given, since a zero one would be taken to
+// mean the other.
+func (x *session) send(now time.Time) error {
+	acked, received := x.s.acked.Load(), uint64(x.dec.received)
+	b := append(x.out[:0], 'd', 0, 0, 0, 38, pglogrepl.StandbyStatusUpdateByteID)
+	b = binary.BigEndian.AppendUint64(b, max(received, acked))
+	b = binary.BigEndian.AppendUint64(b, acked)
+	b = binary.BigEndian.AppendUint64(b, acked)
+	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixMicro()-epoch*1e6))
+	b = append(b, 0)
+	_ = x.conn.SetWriteDeadline(now.Add(writeTimeout))
+	if _, err := x.conn.Write(b); err != nil {
+		return fmt.Errorf("send status: %w", err)
+	}
+	x.sent, x.sentAck, x.sentRecv = now, acked, received
+	return nil
+}
+
+// startLinger keeps the connection alive after Run, reading nothing any more, until
+// finish. The server may be blocked sending to us; it takes our statuses all the same.
+func (x *session) startLinger() {
+	x.stop, x.done = make(chan struct{}), make(chan error, 1)
+	x.s.mu.Lock()
+	x.s.linger = x
+	x.s.mu.Unlock()
+	go func() {
+		t := time.NewTicker(min(tick, x.every))
+		defer t.Stop()
+		var err error
+		for err == nil {
+			select {
+			case <-x.stop:
+				x.done <- x.end()
+				return
+			case now := <-t.C:
+				err = x.report(now)
+			}
+		}
+		x.done <- err
+	}()
+}
+
+// end sends the last status and waits until the server has taken it: closing a
+// connection with unread data would discard what we sent.
+func (x *session) end() error {
+	if err := x.send(time.Now()); err != nil {
+		return err
+	}
+	if _, err := x.conn.Write([]byte{'c', 0, 0, 0, 4, 'X', 0, 0, 0, 4}); err != nil { // end of copy, terminate
+		return fmt.Errorf("end stream: %w", err)
+	}
+	_ = x.conn.SetReadDeadline(time.Now().Add(drainTimeout))
+	_, _ = io.Copy(io.Discard, x.conn)
+	return nil
+}
+
+// finish sends the last acknowledged position and ends the session.
+func (x *session) finish() error {
+	close(x.stop)
+	err := <-x.done
+	_ = x.conn.Close()
+	if err != nil {
+		return fmt.Errorf("close stream: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+const (
+	watchEvery   = 5 * time.Second
+	watchTimeout = 20 * time.Second
+)
+
+// suspect asks the watch to look at once.
+func (s *Source) suspect() {
+	select {
+	case s.recheck <- struct{}{}:
+	default:
+	}
+}
+
+// watch looks after what may change beside us while the stream runs: tables that lose
+// their replica identity are taken out of the publication before the application's
+// writes suffer longer, late and recreated tables join it, and the stream lets go of a
+// server that is shutting down, which would otherwise wait for our acknowledgements.
+func (s *Source) watch(ctx context.Context, kick chan<- error) {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-s.recheck:
+		}
+		err := s.look(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case sqlState(err) == "57P03": // shutting down
+			select {
+			case kick <- fmt.Errorf("let go of a server that is shutting down: %w", err):
+			default:
+			}
+		default:
+			s.log.Warn("watching the catalog failed", "error", err)
+		}
+	}
+}
+
+// look is one turn of the watch.
+func (s *Source) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	return s.admin.do(ctx, func(c *pgx.Conn) error {
+		var tip string
+		if err := c.QueryRow(ctx, "select pg_catalog.pg_current_wal_lsn()::text").Scan(&tip); err != nil {
+			return fmt.Errorf("read end of log: %w", err)
+		}
+		if l, err := parseLSN(tip); err == nil {
+			raise(&s.tip, uint64(l))
+		}
+		s.mu.Lock()
+		want, wanted := slices.Clone(s.want), s.wanted
+		s.mu.Unlock()
+		if !wanted {
+			return nil
+		}
+		return s.protect(ctx, c, want)
+	})
+}
+
+// protect compares the publication with what is wanted and safe.
+func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableName) error {
+	p, err := s.readPublication(ctx, c)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		s.setHarm("publication " + s.cfg.Publication + " does not exist any more: changes are not in the log")
+		return nil
+	}
+	states, err := s.readNamed(ctx, c, p, want)
+	if err != nil {
+		return err
+	}
+	wanted := map[uint32]bool{}
+	for _, t := range states {
+		wanted[t.oid] = true
+	}
+	var harm []string
+	var late []tableState
+	for _, t := range states {
+		refusal := s.refuse(p, t, wanted)
+		switch {
+		case p.alterable && p.changes && t.member && !t.usable:
+			if err := s.drop(ctx, c, t); err != nil {
+				return err
+			}
+			s.log.Error("published table lost its replica identity and was taken out of the publication, its changes are not seen", "table", t.name.String())
+			harm = append(harm, refusal.Error())
+		case refusal != nil:
+			harm = append(harm, refusal.Error())
+		case p.alterable && !t.member:
+			late = append(late, t)
+		}
+	}
+	refusals, err := s.addTables(ctx, c, p, late)
+	if err != nil {
+		return err
+	}
+	for _, t := range late {
+		s.log.Warn("table appeared or can be published again; changes made before are not seen", "table", t.name.String())
+	}
+	for _, r := range refusals {
+		harm = append(harm, r.Error())
+	}
+	s.setHarm(strings.Join(harm, "; "))
+	return nil
+}
+
+func (s *Source) setHarm(text string) {
+	s.mu.Lock()
+	changed := s.harm != text
+	s.harm = text
+	s.mu.Unlock()
+	if changed && text != "" {
+		s.log.Error("publication needs attention", "detail", text)
+	}
+}
