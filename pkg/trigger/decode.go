@@ -69,8 +69,15 @@ func DecodeID(body []byte) (int64, []Problem) {
 	if root.kind != kindObject {
 		d.add("", CodeType, "is %s; an object is expected", root.kind)
 	}
+	given := ""
 	for i, m := range root.members {
-		if m.name == "id" {
+		if !strings.EqualFold(m.name, "id") {
+			continue
+		}
+		if given != "" {
+			d.add("/"+m.name, CodeDuplicateKey, "the key is given twice, the other time as %s", given)
+		}
+		if given = m.name; given == "id" {
 			d.id(&root.members[i].value, "/id", &id)
 		}
 	}
@@ -221,14 +228,26 @@ func (d *decoder) name(n *node, ptr string, into *string) {
 	if !d.text(n, ptr, into, maxName) {
 		return
 	}
-	switch {
-	case *into == "":
+	if *into == "" {
 		d.add(ptr, CodeRequired, "may not be empty")
-	case strings.ContainsFunc(*into, func(r rune) bool { return !unicode.IsPrint(r) }):
-		d.add(ptr, CodeInvalid, "may hold only printable characters and spaces")
-	case strings.TrimSpace(*into) != *into:
-		d.add(ptr, CodeInvalid, "may not start or end with a space")
+	} else if why := CheckName(*into); why != "" {
+		d.add(ptr, CodeInvalid, "%s", why)
 	}
+}
+
+// CheckName says what is wrong with a name, or nothing.
+func CheckName(name string) string {
+	switch {
+	case name == "":
+		return "may not be empty"
+	case utf8.RuneCountInString(name) > maxName:
+		return fmt.Sprintf("has more than %d characters", maxName)
+	case !utf8.ValidString(name), strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "may hold only printable characters and spaces"
+	case strings.TrimSpace(name) != name:
+		return "may not start or end with a space"
+	}
+	return ""
 }
 
 func (d *decoder) choice(n *node, ptr string, into *string, of []string) {
@@ -304,15 +323,8 @@ func (d *decoder) contentTypes(n *node, ptr string, t *Trigger) {
 		if l := strings.ToLower(c.AppLabel); l == "information_schema" || strings.HasPrefix(l, "pg_") {
 			d.add(fmt.Sprintf("%s/%d/app_label", ptr, i), CodeNotAllowed, "names the database's own tables; these never fire")
 		}
-		if !slices.ContainsFunc(t.ContentTypes, c.same) {
-			t.ContentTypes = append(t.ContentTypes, c)
-		}
+		t.ContentTypes = append(t.ContentTypes, c)
 	}
-}
-
-// same reports whether c and o name the same table in the same words.
-func (c ContentType) same(o ContentType) bool {
-	return c.Source == o.Source && c.AppLabel == o.AppLabel && strings.EqualFold(c.ModelName, o.ModelName)
 }
 
 func (d *decoder) identifier(n *node, ptr string, into *string) {
@@ -373,16 +385,16 @@ func (d *decoder) headers(n *node, ptr string, into *Headers) {
 		return
 	}
 	*into = Headers{}
-	seen, size := map[string]bool{}, 0
+	seen, size := map[string]string{}, 0
 	for _, m := range n.members {
 		at := ptr + "/" + escapePointer(m.name)
 		lower := strings.ToLower(m.name)
 		if m.value.kind != kindString {
 			d.add(at, CodeType, "is %s; a string is expected", m.value.kind)
-		} else if seen[lower] {
-			d.add(at, CodeConflict, "is the same header as another: case does not count")
+		} else if other, twice := seen[lower]; twice && other != m.name {
+			d.add(at, CodeConflict, "is the same header as %s: case does not count", other)
 		}
-		seen[lower] = true
+		seen[lower] = m.name
 		size += len(m.name) + len(m.value.str)
 		*into = append(*into, sink.Header{Name: m.name, Value: m.value.str})
 	}

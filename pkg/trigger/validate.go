@@ -129,18 +129,24 @@ func Validate(ctx context.Context, t *Trigger, env Env) Verdict {
 	return v.Verdict
 }
 
-// Join gives problems and those of more that are not about the same place or a part of
-// it.
+// Join gives problems and those of more that are not about the same place, a part of it
+// or what it is a part of: one mistake is told once.
 func Join(problems, more []Problem) []Problem {
 	for _, p := range more {
 		known := slices.ContainsFunc(problems, func(o Problem) bool {
-			return o.Pointer != "" && (p.Pointer == o.Pointer || strings.HasPrefix(p.Pointer, o.Pointer+"/"))
+			return within(p.Pointer, o.Pointer) || within(o.Pointer, p.Pointer)
 		})
 		if !known && len(problems) < maxProblems {
 			problems = append(problems, p)
 		}
 	}
 	return problems
+}
+
+// within reports whether pointer names outer, which is not the whole body, or a part of
+// it.
+func within(pointer, outer string) bool {
+	return outer != "" && (pointer == outer || strings.HasPrefix(pointer, outer+"/"))
 }
 
 type validator struct {
@@ -232,8 +238,18 @@ func (v *validator) webhook(at string, w *Webhook) {
 	v.timeout(at, w.TimeoutSecs, v.env.MaxWebhookTimeout)
 }
 
+// templated is a part of a URL that is filled in when it is sent.
+var templated = regexp.MustCompile(`(?s)\{\{.*?\}\}|\{%.*?%\}`)
+
+// withoutTemplates puts a 0 in the place of templates, so that the rest can be checked.
+func withoutTemplates(url string) string { return templated.ReplaceAllString(url, "0") }
+
 func (v *validator) url(at string, w *Webhook) {
 	var found []Problem
+	if strings.Contains(origin(w.URL), "{") {
+		v.add(at+"/url", CodeTemplate, "only path and query may be templates: scheme, host and port must be literal")
+		return
+	}
 	if v.env.Webhook.Check != nil {
 		headers := make(map[string]any, len(w.Headers))
 		for _, h := range w.Headers {
@@ -244,7 +260,7 @@ func (v *validator) url(at string, w *Webhook) {
 	}
 	if !slices.ContainsFunc(found, func(p Problem) bool { return p.Pointer == at+"/url" }) {
 		if v.env.CheckURL != nil {
-			if err := v.env.CheckURL(w.URL); err != nil {
+			if err := v.env.CheckURL(withoutTemplates(w.URL)); err != nil {
 				p := &Problem{Code: CodeNotAllowed, Detail: err.Error()}
 				errors.As(err, &p)
 				found = append(found, Problem{at + "/url", p.Code, p.Detail})
@@ -269,7 +285,10 @@ func fromSink(at string, found []sink.Problem) []Problem {
 		if strings.HasPrefix(at, "/webhooks/") {
 			field = strings.TrimPrefix(field, "parameters/")
 		}
-		out = append(out, Problem{strings.TrimSuffix(at+"/"+field, "/"), p.Code, p.Detail})
+		if field != "" {
+			field = "/" + field
+		}
+		out = append(out, Problem{at + field, p.Code, p.Detail})
 	}
 	return out
 }

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+// readOnly is what an answer says beyond what was sent.
+type readOnly struct {
+	Status    status    `json:"status"`
+	Warnings  []string  `json:"warnings"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+type status struct {
+	State       string       `json:"state"` // active, activating, pending, inactive
+	Blocker     string       `json:"blocker,omitempty"`
+	Activations []activation `json:"activations"`
+}
+
+type activation struct {
+	Source    string `json:"source,omitempty"`
+	AppLabel  string `json:"app_label"`
+	ModelName string `json:"model_name"`
+	Signal    string `json:"signal"`
+	Schema    string `json:"schema,omitempty"`
+	Table     string `json:"table,omitempty"`
+	State     string `json:"state"`
+	Position  string `json:"position,omitempty"`
+	Blocker   string `json:"blocker,omitempty"`
+}
+
+// overall is the state of the activation that is furthest behind.
+func overall(rec trigger.Record) string {
+	if !rec.Trigger.Active {
+		return "inactive"
+	}
+	state := trigger.Active
+	for _, a := range rec.Activations {
+		switch {
+		case a.State == trigger.Activating:
+			state = trigger.Activating
+		case a.State == trigger.Pending && state == trigger.Active:
+			state = trigger.Pending
+		}
+	}
+	return string(state)
+}
+
+// show writes a trigger as the API answers it: what was sent, then what is read-only.
+func show(rec trigger.Record, secret trigger.SecretParam) []byte {
+	ro := readOnly{
+		Status:    status{State: overall(rec), Activations: []activation{}},
+		Warnings:  rec.Warnings,
+		CreatedAt: rec.Trigger.CreatedAt, UpdatedAt: rec.Trigger.UpdatedAt,
+	}
+	if ro.Warnings == nil {
+		ro.Warnings = []string{}
+	}
+	for _, a := range rec.Activations {
+		if ro.Status.Blocker == "" && a.State == trigger.Activating {
+			ro.Status.Blocker = a.Blocker
+		}
+		ro.Status.Activations = append(ro.Status.Activations, activation{a.ContentType.Source, a.ContentType.AppLabel, a.ContentType.ModelName,
+			a.Signal.String(), a.Schema, a.Table, string(a.State), string(a.Position), a.Blocker})
+	}
+	more, err := json.Marshal(ro)
+	if err != nil { // strings and times of this age always encode
+		panic(fmt.Sprintf("encode status: %v", err))
+	}
+	out := rec.Trigger.Redact(secret).JSON()
+	out[len(out)-1] = ',' // two objects become one
+	return append(out, more[1:]...)
+}
