@@ -251,6 +251,7 @@ func (s *server) do(method, path, body string, headers ...string) answer {
 	if res.Header.Get("X-Request-Id") == "" {
 		s.t.Errorf("%s %s: no request id", method, path)
 	}
+	keepsContract(s.t, r, res, b)
 	return answer{res.StatusCode, res.Header, b}
 }
 
