@@ -260,8 +260,8 @@ func TestNotes(t *testing.T) {
 	}
 	notes := files["waltrigger/templates/NOTES.txt"]
 	for _, want := range []string{
-		"pg_drop_replication_slot('waltrigger_shop')", "pg_drop_replication_slot('billing_slot')",
-		"CREATE PUBLICATION waltrigger_shop", "wal_level = logical", "helm test rel",
+		"pg_drop_replication_slot('waltrigger_shop_eu')", "pg_drop_replication_slot('billing_slot')",
+		"CREATE PUBLICATION waltrigger_shop_eu", "DROP PUBLICATION billing_pub", "wal_level = logical", "helm test rel",
 	} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("NOTES.txt lacks %q:\n%s", want, notes)
