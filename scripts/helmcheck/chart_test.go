@@ -234,6 +234,8 @@ func TestConfigFile(t *testing.T) {
 				}
 				if c, ok := m.Data["waltrigger.yaml"]; ok {
 					text = c
+				} else if m.Kind == "ConfigMap" {
+					keepTriggers(t, m.Data)
 				}
 			}
 			var c map[string]any
@@ -243,13 +245,32 @@ func TestConfigFile(t *testing.T) {
 			if c["sources"] == nil || c["store"] == nil {
 				t.Errorf("configuration lacks sources or store:\n%s", text)
 			}
-			// Kept for `waltrigger config`, which scripts/helm.sh asks about it.
+			// Kept for the product, which scripts/helm.sh asks about it.
 			if dir := os.Getenv("HELMCHECK_OUT"); dir != "" {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
 		})
+	}
+}
+
+// keepTriggers checks trigger files and keeps them beside the configuration.
+func keepTriggers(t *testing.T, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		if !strings.HasSuffix(name, ".yaml") {
+			continue
+		}
+		var list []map[string]any
+		if err := sigsyaml.UnmarshalStrict([]byte(text), &list); err != nil || len(list) == 0 {
+			t.Errorf("%s is no list of triggers (%v):\n%s", name, err, text)
+		}
+		if dir := os.Getenv("HELMCHECK_OUT"); dir != "" {
+			if err := os.WriteFile(filepath.Join(dir, "triggers", name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
