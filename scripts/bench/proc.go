@@ -22,7 +22,6 @@ type process struct {
 	log     string
 	started time.Time
 	done    chan struct{}
-	err     error // after done
 	stopped chan struct{}
 	anon    chan float64 // gives the peak of anonymous memory, in MB, after the end
 }
@@ -43,7 +42,7 @@ func start(dir, name, program string, args ...string) (*process, error) {
 		return nil, err
 	}
 	go func() {
-		p.err = p.cmd.Wait()
+		_ = p.cmd.Wait() // how it ended is in its ProcessState
 		close(p.done)
 	}()
 	go p.watch()
@@ -74,7 +73,7 @@ func (p *process) ended() error {
 	select {
 	case <-p.done:
 		b, _ := os.ReadFile(p.log)
-		return fmt.Errorf("%s ended (%v): %s", filepath.Base(p.cmd.Path), p.err, bytes.TrimSpace(b[max(0, len(b)-2000):]))
+		return fmt.Errorf("%s ended (%s): %s", filepath.Base(p.cmd.Path), p.cmd.ProcessState, bytes.TrimSpace(b[max(0, len(b)-2000):]))
 	default:
 		return nil
 	}

@@ -22,7 +22,6 @@ type daemon struct {
 	log        string
 	cmd        *exec.Cmd
 	done       chan struct{} // closed when it has ended
-	err        error         // how, after done
 }
 
 // configuration of the demonstration. The addresses of this machine are listed under
@@ -72,7 +71,7 @@ func startDaemon(ctx context.Context, s settings, dsn string) (*daemon, error) {
 		return nil, fmt.Errorf("start waltrigger: %w", err)
 	}
 	go func() {
-		d.err = d.cmd.Wait()
+		_ = d.cmd.Wait() // how it ended is in its ProcessState
 		close(d.done)
 	}()
 	if err := d.ready(ctx, 30*time.Second); err != nil {
@@ -180,7 +179,7 @@ func (d *daemon) call(ctx context.Context, method, path, body string) (int, []by
 func (d *daemon) ended() error {
 	select {
 	case <-d.done:
-		return fmt.Errorf("waltrigger ended (%v); %s", d.err, d.tail())
+		return fmt.Errorf("waltrigger ended (%s); %s", d.cmd.ProcessState, d.tail())
 	default:
 		return nil
 	}

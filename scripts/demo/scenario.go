@@ -103,11 +103,13 @@ func scenario(kafka bool) []step {
 	}
 	return []step{
 		{
-			"A new customer", []string{"INSERT INTO myapp_customer (name, email) VALUES ('Ada O''Brien', 'ada@example.com')"},
+			"A new customer",
+			[]string{"INSERT INTO myapp_customer (name, email) VALUES ('Ada O''Brien', 'ada@example.com')"},
 			[]string{"POST /customers post_save insert Customer Ada O'Brien"},
 		},
 		{
-			"Two products in one statement", []string{"INSERT INTO myapp_product (name, description) VALUES ('Tea', 'green'), ('Cup', 'blue')"},
+			"Two products in one statement",
+			[]string{"INSERT INTO myapp_product (name, description) VALUES ('Tea', 'green'), ('Cup', 'blue')"},
 			join(everywhere("post_save insert Product Tea"), everywhere("post_save insert Product Cup")),
 		},
 		{
@@ -120,7 +122,8 @@ func scenario(kafka bool) []step {
 		},
 		{
 			"Rolled back: nothing fires",
-			[]string{"BEGIN", "INSERT INTO myapp_customer (name, email) VALUES ('Nobody', 'n@example.com')", "ROLLBACK"}, nil,
+			[]string{"BEGIN", "INSERT INTO myapp_customer (name, email) VALUES ('Nobody', 'n@example.com')", "ROLLBACK"},
+			nil,
 		},
 		{
 			"A savepoint: only what is committed fires",
@@ -131,11 +134,13 @@ func scenario(kafka bool) []step {
 			[]string{"POST /customers post_save insert Customer Grace"},
 		},
 		{
-			"An update", []string{"UPDATE myapp_customer SET email = 'grace@example.com' WHERE name = 'Grace'"},
+			"An update",
+			[]string{"UPDATE myapp_customer SET email = 'grace@example.com' WHERE name = 'Grace'"},
 			[]string{"POST /customers post_save update Customer Grace"},
 		},
 		{
-			"A deletion", []string{"DELETE FROM myapp_customer WHERE name = 'Grace'"},
+			"A deletion",
+			[]string{"DELETE FROM myapp_customer WHERE name = 'Grace'"},
 			[]string{"POST /customers post_delete delete Customer id 3"},
 		},
 	}
