@@ -49,8 +49,10 @@ type Sink interface {
 type Env struct {
 	// Dial opens every connection of the sink, also those that a peer names
 	// (redirects, advertised brokers): it refuses addresses that are not allowed.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Log  *slog.Logger
+	// Such a refusal has a method Blocked() bool.
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	Log     *slog.Logger
+	Version string // of the daemon, for peers that are told who calls; "" = dev
 }
 
 // Param is a connection detail or a parameter that a Kind knows.
@@ -113,13 +115,14 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Code, e.Err) }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Classify returns err as *Error; an unclassified error is Unavailable.
+// Classify returns err as *Error: refusals of Env.Dial are Blocked, failures of the
+// network have the codes of Network, all else is Unavailable.
 func Classify(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
 		return e
 	}
-	return &Error{Class: Unavailable, Code: "error", Err: err}
+	return Network(err)
 }
 
 // All returns n copies of err, for a Send that failed as a whole.

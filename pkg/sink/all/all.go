@@ -1,0 +1,24 @@
+// Package all is the table of kinds of destinations.
+package all
+
+import (
+	"strings"
+
+	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/sink/webhook"
+)
+
+// Kinds has one line for each kind.
+var Kinds = []sink.Kind{
+	webhook.Kind,
+}
+
+// Find returns the kind of that name, in any case.
+func Find(name string) (sink.Kind, bool) {
+	for _, k := range Kinds {
+		if strings.EqualFold(k.Name, name) {
+			return k, true
+		}
+	}
+	return sink.Kind{}, false
+}
