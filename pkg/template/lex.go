@@ -1,0 +1,201 @@
+package template
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+type tokenKind uint8
+
+const (
+	tokText tokenKind = iota
+	tokVar
+	tokBlock
+	tokComment
+)
+
+// token is a piece of the source: text, or the stripped content of a tag.
+type token struct {
+	kind tokenKind
+	text string
+	pos  int // offset of the piece in the source
+	at   int // offset of text in the source
+}
+
+// lexer cuts the source into tokens as Django's does: a tag never spans lines, and
+// what is not closed on its line is text.
+type lexer struct {
+	src      string
+	pos      int
+	pending  *token // a tag found behind a text
+	verbatim string // the tag that ends a verbatim block, "" outside
+}
+
+func (l *lexer) next() (token, bool) {
+	if l.pending != nil {
+		t := *l.pending
+		l.pending = nil
+		return t, true
+	}
+	start := l.pos
+	for from := l.pos; ; {
+		i := strings.IndexByte(l.src[from:], '{')
+		if i < 0 || from+i+1 >= len(l.src) {
+			break
+		}
+		open := from + i
+		end := tagEnd(l.src, open)
+		if end < 0 {
+			from = open + 1
+			continue
+		}
+		l.pos = end
+		t := l.create(open, end)
+		if open == start {
+			return t, true
+		}
+		l.pending = &t
+		return token{kind: tokText, text: l.src[start:open], pos: start, at: start}, true
+	}
+	l.pos = len(l.src)
+	if start == len(l.src) {
+		return token{}, false
+	}
+	return token{kind: tokText, text: l.src[start:], pos: start, at: start}, true
+}
+
+// tagEnd returns the end of the tag that opens at i, or -1 if there is none.
+func tagEnd(src string, i int) int {
+	var closing string
+	switch src[i+1] {
+	case '%':
+		closing = "%}"
+	case '{':
+		closing = "}}"
+	case '#':
+		closing = "#}"
+	default:
+		return -1
+	}
+	rest := src[i+2:]
+	if nl := strings.IndexByte(rest, '\n'); nl >= 0 {
+		rest = rest[:nl]
+	}
+	j := strings.Index(rest, closing)
+	if j < 0 {
+		return -1
+	}
+	return i + 2 + j + 2
+}
+
+func (l *lexer) create(open, end int) token {
+	content := strings.TrimFunc(l.src[open+2:end-2], isSpace)
+	at := open + 2 + strings.Index(l.src[open+2:end-2], content)
+	t := token{text: content, pos: open, at: at}
+	switch {
+	case l.src[open+1] == '%' && (l.verbatim == "" || l.verbatim == content):
+		if l.verbatim != "" {
+			l.verbatim = ""
+		} else if content == "verbatim" || strings.HasPrefix(content, "verbatim ") {
+			l.verbatim = "end" + content
+		}
+		t.kind = tokBlock
+	case l.verbatim != "":
+		return token{kind: tokText, text: l.src[open:end], pos: open, at: open}
+	case l.src[open+1] == '{':
+		t.kind = tokVar
+	default:
+		t.kind = tokComment
+	}
+	return t
+}
+
+// bit is a word of a tag with its offset in the source.
+type bit struct {
+	s  string
+	at int
+}
+
+// splitContents splits a tag's content at spaces, leaving quoted phrases and _("…")
+// together.
+func splitContents(s string, at int) ([]bit, error) {
+	raw := smartSplit(s, at)
+	out := raw[:0:0]
+	for i := 0; i < len(raw); i++ {
+		b := raw[i]
+		if strings.HasPrefix(b.s, `_("`) || strings.HasPrefix(b.s, `_('`) {
+			sentinel := b.s[2:3] + ")"
+			for !strings.HasSuffix(b.s, sentinel) {
+				if i++; i == len(raw) {
+					return nil, errAt(b.at, "unterminated translation: %s", b.s)
+				}
+				b.s += " " + raw[i].s
+			}
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// smartSplit splits at white space outside quotes. A word is
+// [^\s'"]* ( (quoted) [^\s'"]* )+ , or else just \S+.
+func smartSplit(s string, at int) []bit {
+	var out []bit
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if isSpace(r) {
+			i += n
+			continue
+		}
+		end := quotedWord(s, i)
+		if end < 0 {
+			end = i + strings.IndexFunc(s[i:], isSpace)
+			if end < i {
+				end = len(s)
+			}
+		}
+		out = append(out, bit{s[i:end], at + i})
+		i = end
+	}
+	return out
+}
+
+// quotedWord returns the end of a word with at least one quoted phrase that begins at
+// i, or -1.
+func quotedWord(s string, i int) int {
+	found := -1
+	for {
+		for i < len(s) {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if isSpace(r) || r == '"' || r == '\'' {
+				break
+			}
+			i += n
+		}
+		if found >= 0 {
+			found = i
+		}
+		if i >= len(s) || (s[i] != '"' && s[i] != '\'') {
+			return found
+		}
+		end := skipQuoted(s, i)
+		if end < 0 {
+			return found
+		}
+		i, found = end, end
+	}
+}
+
+// skipQuoted returns the index after the quoted string that begins at i, or -1.
+func skipQuoted(s string, i int) int {
+	quote := s[i]
+	for i++; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case quote:
+			return i + 1
+		}
+	}
+	return -1
+}

@@ -1,0 +1,316 @@
+package template
+
+import "sort"
+
+// Path is a dotted path that a template can read while it is rendered.
+type Path struct {
+	// Names are the steps: instance, customer, name. A variable of a loop or a with
+	// block is replaced by what it stands for; "*" is any item of a list.
+	Names []string
+	// Line and Column are where it is first read, counted from 1.
+	Line, Column int
+	// Bound is set if the value was only given another name (by with, for, regroup or a
+	// filter's list): everything read through that name is listed by itself.
+	Bound bool
+}
+
+// Paths lists every path that the template can read from its variables, each once. What
+// the template itself defines (forloop, the result of a cycle) is not listed.
+func (t *Template) Paths() []Path {
+	a := analysis{src: t.src}
+	a.nodes(t.nodes)
+	return a.result()
+}
+
+// Paths lists every path that the condition can read.
+func (c *Condition) Paths() []Path {
+	a := analysis{src: c.src}
+	a.cond(c.cond)
+	return a.result()
+}
+
+// alias is what a name set by a tag stands for: a path, or a value made by the template
+// (own). maybe: the tag may not have run, so that the caller's variable may show.
+type alias struct {
+	name  string
+	path  []string
+	own   bool
+	maybe bool
+}
+
+type analysis struct {
+	src   string
+	scope []alias
+	start []int // frames
+	found []Path
+	at    []int
+}
+
+func (a *analysis) result() []Path {
+	for i := range a.found {
+		a.found[i].Line, a.found[i].Column = lineColumn(a.src, a.at[i])
+	}
+	sort.SliceStable(a.found, func(i, j int) bool {
+		p, q := a.found[i], a.found[j]
+		return p.Line < q.Line || (p.Line == q.Line && p.Column < q.Column)
+	})
+	return a.found
+}
+
+func (a *analysis) add(path []string, at int, bound bool) {
+	for i := range a.found {
+		if samePath(a.found[i].Names, path) {
+			a.found[i].Bound = a.found[i].Bound && bound
+			return
+		}
+	}
+	a.found = append(a.found, Path{Names: append([]string(nil), path...), Bound: bound})
+	a.at = append(a.at, at)
+}
+
+func samePath(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// resolve gives the paths in the caller's variables that a written path can mean.
+func (a *analysis) resolve(path []string) [][]string {
+	var out [][]string
+	for i := len(a.scope) - 1; i >= 0; i-- {
+		al := a.scope[i]
+		if al.name != path[0] {
+			continue
+		}
+		if !al.own {
+			out = append(out, append(append([]string(nil), al.path...), path[1:]...))
+		}
+		if !al.maybe {
+			return out
+		}
+	}
+	if len(path) == 1 && (path[0] == "True" || path[0] == "False" || path[0] == "None") {
+		return out
+	}
+	return append(out, path)
+}
+
+// read notes what an operand reads and returns the paths it stands for.
+func (a *analysis) read(o *operand, bound bool) [][]string {
+	if o.path == nil {
+		return nil
+	}
+	paths := a.resolve(o.path)
+	for _, p := range paths {
+		a.add(p, o.at, bound)
+	}
+	return paths
+}
+
+// expr notes what an expression reads. keep says that the value is given a name, so
+// that a bare path is only bound; the paths that the name then stands for are returned.
+func (a *analysis) expr(x *expr, keep bool) [][]string {
+	for i := range x.filters {
+		if x.filters[i].hasArg {
+			a.read(&x.filters[i].arg, false)
+		}
+	}
+	transparent := true
+	for i := range x.filters {
+		switch x.filters[i].def.name {
+		case "dictsort", "dictsortreversed", "slice":
+		default:
+			transparent = false
+		}
+	}
+	paths := a.read(&x.v, keep && transparent)
+	if !transparent {
+		return nil
+	}
+	return paths
+}
+
+func (a *analysis) cond(c cond) {
+	switch c := c.(type) {
+	case *leaf:
+		a.expr(c.x, false)
+	case *negation:
+		a.cond(c.x)
+	case *binary:
+		a.cond(c.left)
+		a.cond(c.right)
+	}
+}
+
+func (a *analysis) push() { a.start = append(a.start, len(a.scope)) }
+
+func (a *analysis) pop() {
+	a.scope = a.scope[:a.start[len(a.start)-1]]
+	a.start = a.start[:len(a.start)-1]
+}
+
+// bind gives a name to the paths of a value; several paths are all possible.
+func (a *analysis) bind(name string, paths [][]string, step ...string) {
+	if len(paths) == 0 {
+		a.scope = append(a.scope, alias{name: name, own: true})
+		return
+	}
+	for i, p := range paths {
+		path := append(append([]string(nil), p...), step...)
+		a.scope = append(a.scope, alias{name: name, path: path, maybe: i > 0})
+	}
+}
+
+func (a *analysis) nodes(nodes []node) {
+	for _, n := range nodes {
+		a.node(n)
+	}
+}
+
+// optional analyses nodes that may not run: what they bind is uncertain afterwards.
+func (a *analysis) optional(nodes []node) {
+	before := len(a.scope)
+	a.nodes(nodes)
+	for i := before; i < len(a.scope); i++ {
+		a.scope[i].maybe = true
+	}
+}
+
+func (a *analysis) node(n node) {
+	switch n := n.(type) {
+	case *varNode:
+		a.expr(n.x, false)
+	case *ifNode:
+		for _, b := range n.branches {
+			if b.cond != nil {
+				a.cond(b.cond)
+			}
+			a.optional(b.body)
+		}
+	case *forNode:
+		a.loop(n)
+	case *ifChangedNode:
+		for _, x := range n.exprs {
+			a.expr(x, false)
+		}
+		a.optional(n.body)
+		a.optional(n.els)
+	case *cycleNode:
+		for _, x := range n.exprs {
+			a.expr(x, false)
+		}
+		if n.name != "" {
+			a.bindResult(n.name)
+		}
+	case *autoescapeNode:
+		a.nodes(n.body)
+	case *spacelessNode:
+		a.nodes(n.body)
+	case *filterNode:
+		a.nodes(n.body)
+		a.push()
+		a.bind(filterVar, nil)
+		a.expr(n.x, false)
+		a.pop()
+	case *withNode:
+		a.with(n)
+	default:
+		a.valueTag(n)
+	}
+}
+
+func (a *analysis) valueTag(n node) {
+	switch n := n.(type) {
+	case *firstOfNode:
+		for _, x := range n.exprs {
+			a.expr(x, false)
+		}
+		a.bindResult(n.name)
+	case *nowNode:
+		a.bindResult(n.name)
+	case *widthRatioNode:
+		a.expr(n.value, false)
+		a.expr(n.limit, false)
+		a.expr(n.width, false)
+		a.bindResult(n.name)
+	case *loremNode:
+		a.expr(n.count, false)
+	case *regroupNode:
+		paths := a.expr(n.target, true)
+		a.bind(n.name, paths, "*")
+		a.expr(n.key, false)
+		a.regrouped(n.name, paths)
+	}
+}
+
+// regrouped makes the result of a regroup known: item.list.* are the items again.
+func (a *analysis) regrouped(name string, paths [][]string) {
+	// A group's list has the items of the target, so name.*.list.* is target.*; that
+	// needs a rule of its own, and a template that follows it names the target's
+	// items through a path that cannot be proven. The target is then read whole.
+	for _, p := range paths {
+		for i := range a.found {
+			if samePath(a.found[i].Names, p) {
+				a.found[i].Bound = false
+			}
+		}
+	}
+	a.bind(name, nil)
+}
+
+func (a *analysis) bindResult(name string) {
+	if name != "" {
+		a.bind(name, nil)
+	}
+}
+
+func (a *analysis) with(n *withNode) {
+	var paths [][][]string
+	for _, x := range n.exprs {
+		paths = append(paths, a.expr(x, true))
+	}
+	a.push()
+	for i, name := range n.names {
+		a.bind(name, paths[i])
+	}
+	a.nodes(n.body)
+	a.pop()
+}
+
+func (a *analysis) loop(n *forNode) {
+	paths := a.expr(n.seq, true)
+	a.push()
+	a.bind("forloop", nil)
+	for _, name := range n.names {
+		a.bind(name, a.items(paths), "*")
+	}
+	a.optional(n.body)
+	a.pop()
+	a.push()
+	a.nodes(n.empty)
+	a.pop()
+}
+
+// items drops the .items of a dict: its values are the dict's.
+func (a *analysis) items(paths [][]string) [][]string {
+	var out [][]string
+	for _, p := range paths {
+		if len(p) > 1 && p[len(p)-1] == "items" {
+			p = p[:len(p)-1]
+			// Looping over a dict's items reads all of it.
+			for i := range a.found {
+				if samePath(a.found[i].Names, append(append([]string(nil), p...), "items")) {
+					a.found[i].Bound = false
+				}
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}

@@ -1,0 +1,164 @@
+package template
+
+import "strings"
+
+// forNode is {% for %}.
+type forNode struct {
+	names    []string
+	seq      *expr
+	reversed bool
+	body     []node
+	empty    []node
+	at       int
+}
+
+func parseFor(p *parser, t token) (node, error) {
+	bits, err := p.split(t)
+	if err != nil {
+		return nil, err
+	}
+	if len(bits) < 4 {
+		return nil, errAt(t.pos, "'for' should have at least four words: %s", t.text)
+	}
+	n := &forNode{at: t.pos, reversed: bits[len(bits)-1].s == "reversed"}
+	in := len(bits) - 2
+	if n.reversed {
+		in--
+	}
+	if bits[in].s != "in" {
+		return nil, errAt(t.pos, "'for' should use the format 'for x in y': %s", t.text)
+	}
+	if n.names, err = loopNames(bits[1:max(in, 1)]); err != nil {
+		return nil, errAt(t.pos, "'for' received an invalid name: %s", t.text)
+	}
+	if n.seq, err = p.compileExpr(bits[in+1].s, bits[in+1].at); err != nil {
+		return nil, err
+	}
+	var end token
+	if n.body, end, err = p.block(t, []string{"empty", "endfor"}); err != nil {
+		return nil, err
+	}
+	if end.text == "empty" {
+		if n.empty, _, err = p.block(t, []string{"endfor"}); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// loopNames splits the names at commas, with or without spaces around them.
+func loopNames(bits []bit) ([]string, error) {
+	var words []string
+	for _, b := range bits {
+		words = append(words, b.s)
+	}
+	names := strings.Split(strings.Join(words, " "), ",")
+	for i, name := range names {
+		names[i] = strings.Trim(name, " ")
+		if i == 0 {
+			names[i] = strings.TrimRight(name, " ")
+		}
+		if names[i] == "" || strings.ContainsAny(names[i], " \"'|") {
+			return nil, errAt(0, "invalid name")
+		}
+	}
+	return names, nil
+}
+
+func (n *forNode) pos() int { return n.at }
+
+func (n *forNode) render(st *state) error {
+	parent, ok := st.get("forloop")
+	if !ok {
+		parent = Of(&dict{})
+	}
+	mark := st.push()
+	defer st.pop(mark)
+	v, err := n.seq.resolve(st, true)
+	if err != nil {
+		return err
+	}
+	var items List = slice(nil)
+	if !v.IsNone() {
+		if items, err = st.iterate(v); err != nil {
+			return err
+		}
+	}
+	size := items.Len()
+	if size < 1 {
+		return st.renderAll(n.empty)
+	}
+	loop := &loopState{parent: parent, size: size}
+	st.set("forloop", Of(loop))
+	for i := range size {
+		if err := st.spend(1); err != nil {
+			return err
+		}
+		loop.i = i
+		item := items.At(i)
+		if n.reversed {
+			item = items.At(size - 1 - i)
+		}
+		if err := n.iteration(st, item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *forNode) iteration(st *state, item Value) error {
+	if len(n.names) == 1 {
+		st.set(n.names[0], item)
+		return st.renderAll(n.body)
+	}
+	got, ok := length(item)
+	if !ok {
+		got = 1
+	}
+	if got != len(n.names) {
+		return fail(classValue, "need %d values to unpack in for loop; got %d", len(n.names), got)
+	}
+	parts, err := st.iterate(item)
+	if err != nil {
+		return err
+	}
+	mark := st.push()
+	defer st.pop(mark)
+	for i, name := range n.names {
+		st.set(name, parts.At(i))
+	}
+	return st.renderAll(n.body)
+}
+
+// loopState is the variable forloop.
+type loopState struct {
+	parent  Value
+	i, size int
+	changed map[int]Value // what ifchanged tags saw last, by slot
+}
+
+// Get implements Object.
+func (l *loopState) Get(name string) (Value, bool) {
+	switch name {
+	case "parentloop":
+		return l.parent, true
+	case "counter0":
+		return Int(int64(l.i)), true
+	case "counter":
+		return Int(int64(l.i + 1)), true
+	case "revcounter":
+		return Int(int64(l.size - l.i)), true
+	case "revcounter0":
+		return Int(int64(l.size - l.i - 1)), true
+	case "first":
+		return Bool(l.i == 0), true
+	case "last":
+		return Bool(l.i == l.size-1), true
+	}
+	return Value{}, false
+}
+
+// Keys implements Keyed.
+func (l *loopState) Keys() []string {
+	return []string{"parentloop", "counter0", "counter", "revcounter", "revcounter0", "first", "last"}
+}
