@@ -1,0 +1,247 @@
+// Package config reads the one file that an operator writes. Everything that is wrong
+// with it is said at once, with the line.
+//
+//	file ── YAML nodes ── environment over them ── ${…} expanded ── typed ── validated
+package config
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/egress"
+	"github.com/waltrigger/waltrigger/pkg/resolve"
+	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/source/postgres"
+)
+
+// Config is the configuration. It is not changed once it is loaded, and prints without
+// its secrets.
+type Config struct {
+	Sources       []Source                  `yaml:"sources"`
+	Store         Store                     `yaml:"store"`
+	Admin         Admin                     `yaml:"admin"`
+	Ops           Ops                       `yaml:"ops"`
+	Brokers       map[string]Broker         `yaml:"brokers"`
+	Actions       map[string]Broker         `yaml:"actions"`
+	DynamicValues map[string]resolve.Config `yaml:"dynamic_values"`
+	Settings      Settings                  `yaml:"settings"`
+	Egress        egress.Policy             `yaml:"egress"`
+	Delivery      Delivery                  `yaml:"delivery"`
+	Triggers      []string                  `yaml:"triggers"` // patterns of files; relative ones start at the folder of the configuration
+
+	// Files are those that ${file:…} named.
+	Files []string `yaml:"-"`
+	dir   string
+}
+
+// Source is a database to be tailed.
+type Source struct {
+	Name            string            `yaml:"name"`
+	URL             Secret            `yaml:"url"`
+	Slot            string            `yaml:"slot"`
+	Publication     string            `yaml:"publication"`
+	PublicationMode string            `yaml:"publication_mode"`
+	ContentTypes    map[string]string `yaml:"content_types"` // app_label.Model -> schema.table
+}
+
+// Store is where the daemon keeps its own data.
+type Store struct {
+	URL Secret `yaml:"url"`
+}
+
+// Admin is the listener of the API.
+type Admin struct {
+	Listen string  `yaml:"listen"`
+	Tokens []Token `yaml:"tokens"`
+}
+
+// Token lets its bearer use the API.
+type Token struct {
+	Name   string   `yaml:"name"`
+	Token  Secret   `yaml:"token"`
+	Scopes []string `yaml:"scopes"` // admin, read; none = read
+}
+
+// Ops is the listener of probes and metrics.
+type Ops struct {
+	Listen string `yaml:"listen"`
+}
+
+// Broker is a broker or an action. What it sets, no trigger can set otherwise.
+type Broker struct {
+	BrokerType  string  `yaml:"broker_type"` // lower case once it is loaded
+	ConnDetails Details `yaml:"conn_details"`
+	Params      Details `yaml:"params"`
+}
+
+// Settings bound what triggers may do. Of lists, nil allows all and an empty one
+// nothing.
+type Settings struct {
+	AllowedContentTypes []string `yaml:"allowed_content_types" synonym:"whitelisted_content_types"`
+	AllowedWebhookURLs  []string `yaml:"allowed_webhook_urls" synonym:"whitelisted_webhook_endpoint_patterns"`
+	MaxWebhookTimeout   Duration `yaml:"max_webhook_timeout"`
+	MaxBrokerTimeout    Duration `yaml:"max_broker_timeout"`
+	MaxActionTimeout    Duration `yaml:"max_action_timeout"`
+}
+
+// Delivery bounds what is under way.
+type Delivery struct {
+	MaxInFlight   int      `yaml:"max_in_flight"`  // requests a destination
+	Queue         int      `yaml:"queue"`          // deliveries that wait for a destination
+	QueueBytes    int64    `yaml:"queue_bytes"`    // bodies that wait for all destinations
+	Window        int      `yaml:"window"`         // events done beyond the saved position: what a crash may repeat
+	ShutdownGrace Duration `yaml:"shutdown_grace"` // for what is under way at a stop
+}
+
+//go:embed waltrigger.yaml
+var annotated []byte
+
+// Default gives the annotated configuration file. It sets every default as it is.
+func Default() []byte { return slices.Clone(annotated) }
+
+// defaults are what a file changes.
+func defaults() *Config {
+	return &Config{
+		Store:    Store{URL: "sqlite:waltrigger.db"},
+		Admin:    Admin{Listen: "127.0.0.1:8080"},
+		Ops:      Ops{Listen: "127.0.0.1:9090"},
+		Settings: Settings{MaxWebhookTimeout: Duration(30 * time.Second), MaxBrokerTimeout: Duration(30 * time.Second), MaxActionTimeout: Duration(30 * time.Second)},
+		Delivery: Delivery{MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, Window: 65536, ShutdownGrace: Duration(25 * time.Second)},
+	}
+}
+
+// Find gives the path of the configuration file: file, or if that is empty the first
+// that exists of those looked for.
+func Find(file string) (string, error) {
+	if file != "" {
+		return file, nil
+	}
+	places := []string{"waltrigger.yaml", "/etc/waltrigger/waltrigger.yaml"}
+	for _, p := range places {
+		switch _, err := os.Stat(p); {
+		case err == nil:
+			return p, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("look for the configuration: %w", err)
+		}
+	}
+	return "", fmt.Errorf("there is no configuration: neither %s exists; name one with -c, or begin with the output of waltrigger config", strings.Join(places, " nor "))
+}
+
+// maxFile bounds the configuration file.
+const maxFile = 1 << 20
+
+// Load reads the file at path, with the environment (NAME=value) over it. An error is
+// Errors where the file could be read: everything that is wrong. Warnings are about
+// what is right but perhaps not meant.
+func Load(path string, environ []string) (*Config, []string, error) {
+	data, err := readSmall(path, maxFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return parse(path, data, environ)
+}
+
+func parse(path string, data []byte, environ []string) (*Config, []string, error) {
+	l := &loader{file: path, env: environment(environ)}
+	cfg := defaults()
+	cfg.dir = filepath.Dir(path)
+	root := l.nodes(data)
+	if root != nil {
+		l.override(root)
+		l.expand(root)
+		l.into(root, cfg)
+		cfg.Files = l.files
+	}
+	if len(l.errs) == 0 {
+		l.validate(cfg)
+	}
+	if len(l.errs) > 0 {
+		slices.SortStableFunc(l.errs, func(a, b Error) int { return a.Line - b.Line })
+		return nil, l.warnings, l.errs
+	}
+	return cfg, l.warnings, nil
+}
+
+// Error is one thing wrong with the configuration.
+type Error struct {
+	Origin string // the file, or the environment variable
+	Line   int    // of the file; 0 = no single one
+	Path   string // sources[0].url
+	Text   string
+}
+
+func (e Error) Error() string {
+	s := e.Origin
+	if e.Line > 0 {
+		s = fmt.Sprintf("%s:%d", s, e.Line)
+	}
+	if e.Path != "" {
+		s += ": " + e.Path
+	}
+	return s + ": " + e.Text
+}
+
+// Errors are all that is wrong, by line.
+type Errors []Error
+
+func (es Errors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// API gives the configuration of the API.
+func (c *Config) API() api.Config {
+	out := api.Config{Listen: c.Admin.Listen}
+	for _, t := range c.Admin.Tokens {
+		out.Tokens = append(out.Tokens, api.NewToken(t.Name, string(t.Token), t.Scopes))
+	}
+	return out
+}
+
+// Postgres gives the configuration of the source.
+func (s Source) Postgres() postgres.Config {
+	return postgres.Config{Name: s.Name, URL: string(s.URL), Slot: s.Slot, Publication: s.Publication, PublicationMode: s.PublicationMode}
+}
+
+// Tables gives the explicit content types: lower-case app_label.model -> table.
+func (s Source) Tables() map[string]source.TableName {
+	out := make(map[string]source.TableName, len(s.ContentTypes))
+	for name, table := range s.ContentTypes {
+		schema, rest, _ := strings.Cut(table, ".")
+		out[strings.ToLower(name)] = source.TableName{Schema: schema, Name: rest}
+	}
+	return out
+}
+
+// TriggerFiles gives the files that Triggers names now, in the order of the patterns,
+// each once.
+func (c *Config) TriggerFiles() ([]string, error) {
+	var out []string
+	for _, p := range c.Triggers {
+		if !filepath.IsAbs(p) {
+			p = filepath.Join(c.dir, p)
+		}
+		files, err := filepath.Glob(p)
+		if err != nil {
+			return nil, fmt.Errorf("find triggers %s: %w", p, err)
+		}
+		for _, f := range files {
+			if !slices.Contains(out, f) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out, nil
+}

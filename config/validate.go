@@ -1,0 +1,285 @@
+package config
+
+import (
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/egress"
+	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/resolve"
+	"github.com/waltrigger/waltrigger/pkg/sink/all"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+const (
+	maxTimeout  = time.Hour
+	shortSecret = 16 // a token of fewer characters is warned of
+)
+
+var (
+	contentTypeName    = regexp.MustCompile(`^[^.\s]+\.[^.\s]+$`)
+	contentTypePattern = regexp.MustCompile(`^[\pL\pN_$*-]+(\.[\pL\pN_$*-]+)?$`)
+	brokerName         = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+)
+
+// validate says what is wrong with settings that could be read.
+func (l *loader) validate(c *Config) {
+	l.sources(c)
+	if url := string(c.Store.URL); !strings.HasPrefix(url, "sqlite:") || strings.Trim(url[len("sqlite:"):], "/") == "" {
+		l.at("store.url", "must be sqlite: and the path of a file")
+	}
+	l.listeners(c)
+	l.tokens(c)
+	for name, b := range c.Brokers {
+		c.Brokers[name] = l.broker("brokers."+name, name, b, false)
+	}
+	for name, b := range c.Actions {
+		c.Actions[name] = l.broker("actions."+name, name, b, true)
+	}
+	l.dynamicValues(c)
+	l.settings(c)
+	l.egress(c)
+	l.delivery(c)
+	for i, p := range c.Triggers {
+		if _, err := filepath.Match(p, ""); err != nil || p == "" {
+			l.at(index("triggers", i), "is no pattern of files such as triggers/*.yaml")
+		}
+	}
+}
+
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+func (l *loader) sources(c *Config) {
+	if len(c.Sources) == 0 {
+		l.at("sources", "there must be one at least")
+	}
+	names, slots := map[string]int{}, map[string]int{}
+	for i, s := range c.Sources {
+		at := index("sources", i)
+		if scheme, _, ok := strings.Cut(string(s.URL), "://"); ok && scheme != "postgres" && scheme != "postgresql" {
+			l.at(at+".url", "must begin with postgres://")
+			continue
+		}
+		for _, err := range s.Postgres().Validate() {
+			setting := at
+			text := err.Error()
+			for _, f := range []string{"name", "url", "slot", "publication", "publication_mode"} {
+				if strings.HasPrefix(text, f+" ") || strings.HasPrefix(text, f+":") {
+					setting = at + "." + f
+					text = strings.TrimPrefix(strings.TrimPrefix(text, f), ":")
+				}
+			}
+			l.at(setting, "%s", strings.TrimSpace(text))
+		}
+		if other, twice := names[strings.ToLower(s.Name)]; twice {
+			l.at(at+".name", "sources[%d] has this name", other)
+		}
+		names[strings.ToLower(s.Name)] = i
+		slot := s.Postgres().WithDefaults().Slot
+		if other, twice := slots[string(s.URL)+"\x00"+slot]; twice {
+			l.at(at+".slot", "sources[%d] reads this slot", other)
+		}
+		slots[string(s.URL)+"\x00"+slot] = i
+		l.contentTypes(at+".content_types", s.ContentTypes)
+	}
+}
+
+func (l *loader) contentTypes(at string, types map[string]string) {
+	seen := map[string]string{}
+	for name, table := range types {
+		here := join(at, name)
+		if !contentTypeName.MatchString(name) {
+			l.at(here, "the key must be app_label.ModelName")
+		}
+		if schema, rest, ok := strings.Cut(table, "."); !ok || schema == "" || rest == "" || strings.ContainsAny(table, "\x00\n") {
+			l.at(here, "must be schema.table")
+		}
+		if other := seen[strings.ToLower(name)]; other != "" {
+			l.at(here, "is the same content type as %s: case does not count", other)
+		}
+		seen[strings.ToLower(name)] = name
+	}
+}
+
+func (l *loader) listeners(c *Config) {
+	if err := api.CheckListen(c.Admin.Listen, len(c.Admin.Tokens)); err != nil {
+		l.at("admin.listen", "%v", err)
+	}
+	if err := api.CheckListen(c.Ops.Listen, 1); err != nil {
+		l.at("ops.listen", "%v", err)
+	}
+	for at, listen := range map[string]string{"admin.listen": c.Admin.Listen, "ops.listen": c.Ops.Listen} {
+		if _, port, err := net.SplitHostPort(listen); err == nil {
+			if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 && port != "0" {
+				l.at(at, "%q is no port", port)
+			}
+		}
+	}
+	if _, port, _ := net.SplitHostPort(c.Admin.Listen); c.Ops.Listen == c.Admin.Listen && port != "0" {
+		l.at("ops.listen", "is the address of admin.listen")
+	}
+}
+
+func (l *loader) tokens(c *Config) {
+	names, secrets := map[string]bool{}, map[Secret]bool{}
+	for i, t := range c.Admin.Tokens {
+		at := index("admin.tokens", i)
+		if why := trigger.CheckName(t.Name); why != "" {
+			l.at(at+".name", "%s", why)
+		} else if names[t.Name] {
+			l.at(at+".name", "another token has this name")
+		}
+		names[t.Name] = true
+		secret := string(t.Token)
+		switch {
+		case secret == "":
+			l.at(at+".token", "is required")
+		case strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+			l.at(at+".token", "may hold only printable ASCII characters, without spaces")
+		case secrets[t.Token]:
+			l.at(at+".token", "another token is the same")
+		case len(secret) < shortSecret:
+			l.warnings = append(l.warnings, at+".token has fewer than 16 characters: it can be guessed")
+		}
+		secrets[t.Token] = true
+		for j, s := range t.Scopes {
+			if s != api.ScopeAdmin && s != api.ScopeRead {
+				l.at(index(at+".scopes", j), "%q is neither admin nor read", s)
+			}
+		}
+	}
+}
+
+// broker checks one broker or action. What it leaves open a trigger may fill in, so
+// nothing is required of it but its type.
+func (l *loader) broker(at, name string, b Broker, action bool) Broker {
+	if !brokerName.MatchString(name) {
+		l.at(at, "the name may hold letters, digits, _, . and - only")
+	}
+	kind, ok := all.Find(b.BrokerType)
+	known := []string{}
+	for _, k := range all.Kinds {
+		if actionKind(k.Name) == action && k.Name != "webhook" {
+			known = append(known, k.Name)
+		}
+	}
+	switch {
+	case b.BrokerType == "":
+		l.at(at+".broker_type", "is required; there is %s", list(known))
+	case !ok || !slices.Contains(known, kind.Name):
+		l.at(at+".broker_type", "%q is unknown here; there is %s", b.BrokerType, list(known))
+	default:
+		b.BrokerType = kind.Name
+		if kind.Check == nil {
+			break
+		}
+		for _, p := range kind.Check(orEmpty(b.ConnDetails), orEmpty(b.Params)) {
+			if p.Code == "required" {
+				continue
+			}
+			l.at(at+"."+strings.ReplaceAll(strings.Replace(p.Field, "parameters", "params", 1), "/", "."), "%s", p.Detail)
+		}
+	}
+	return b
+}
+
+func actionKind(name string) bool { return name == "aws_lambda" }
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+func orEmpty(d Details) map[string]any {
+	if d == nil {
+		return map[string]any{}
+	}
+	return d
+}
+
+func (l *loader) dynamicValues(c *Config) {
+	reserved := func(first string) bool { return slices.Contains(payload.Names, first) }
+	for name, v := range c.DynamicValues {
+		r, err := resolve.New(map[string]resolve.Config{name: v}, reserved)
+		if err != nil {
+			at := "dynamic_values." + name
+			l.at(at, "%s", strings.TrimPrefix(err.Error(), at+": "))
+			continue
+		}
+		r.Close()
+	}
+}
+
+func (l *loader) settings(c *Config) {
+	s := c.Settings
+	for i, p := range s.AllowedContentTypes {
+		if !contentTypePattern.MatchString(p) {
+			l.at(l.either("settings.allowed_content_types", "settings.whitelisted_content_types", i), "%q is no pattern such as myapp.* or myapp.Sale", p)
+		}
+	}
+	for i, p := range s.AllowedWebhookURLs {
+		if _, err := trigger.CompileURLPatterns([]string{p}); err != nil {
+			l.at(l.either("settings.allowed_webhook_urls", "settings.whitelisted_webhook_endpoint_patterns", i), "%v", err)
+		}
+	}
+	for at, d := range map[string]Duration{"settings.max_webhook_timeout": s.MaxWebhookTimeout, "settings.max_broker_timeout": s.MaxBrokerTimeout, "settings.max_action_timeout": s.MaxActionTimeout} {
+		if d <= 0 || d.Std() > maxTimeout {
+			l.at(at, "must be more than 0 and at most %s", maxTimeout)
+		}
+	}
+}
+
+// either gives the path that the file uses of two.
+func (l *loader) either(name, synonym string, i int) string {
+	if l.places[synonym] != nil {
+		name = synonym
+	}
+	return index(name, i)
+}
+
+func (l *loader) egress(c *Config) {
+	_, err := egress.New(c.Egress)
+	if err == nil {
+		return
+	}
+	errs := []error{err}
+	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each is told where it is
+		errs = several.Unwrap()
+	}
+	for _, e := range errs {
+		at, text, ok := strings.Cut(e.Error(), ": ")
+		if !ok {
+			at, text = "egress", e.Error()
+		}
+		l.at(at, "%s", text)
+	}
+}
+
+func (l *loader) delivery(c *Config) {
+	d := c.Delivery
+	for _, b := range []struct {
+		setting   string
+		value     int64
+		low, high int64
+	}{
+		{"max_in_flight", int64(d.MaxInFlight), 1, 10_000},
+		{"queue", int64(d.Queue), 1, 1_000_000},
+		{"queue_bytes", d.QueueBytes, 1 << 20, 64 << 30},
+		{"window", int64(d.Window), 1, 100_000_000},
+	} {
+		if b.value < b.low || b.value > b.high {
+			l.at("delivery."+b.setting, "must be from %d to %d", b.low, b.high)
+		}
+	}
+	if d.ShutdownGrace <= 0 || d.ShutdownGrace.Std() > maxTimeout {
+		l.at("delivery.shutdown_grace", "must be more than 0 and at most %s", maxTimeout)
+	}
+}
