@@ -20,6 +20,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/egress"
 	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/sink/webhook"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -170,7 +171,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 	svc.env = trigger.Env{
 		Resolve:             svc.resolve,
 		CheckURL:            guard.CheckURL,
-		Webhook:             webhookKind,
+		Webhook:             webhook.Kind,
 		Broker:              find("my-msg-broker-config", "my-other-msg-broker-config"),
 		Action:              find("fn"),
 		AllowedContentTypes: []string{"myapp.*", "future.*"},
