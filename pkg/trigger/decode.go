@@ -120,7 +120,7 @@ func (d *decoder) object(n *node, ptr string, fields []field) {
 		f := find(fields, m.name)
 		switch {
 		case f == nil:
-			d.add(at, CodeUnknownField, "is no field of this object%s", didYouMean(m.name, names(fields)))
+			d.add(at, CodeUnknownField, "is no field of this object%s", DidYouMean(m.name, names(fields)))
 		case m.value.kind == kindNull && !f.nullable:
 			d.add(at, CodeNull, "may not be null")
 		case m.value.kind != kindNull && f.read != nil:

@@ -121,8 +121,8 @@ func distance(a, b string, limit int) int {
 	return row[len(b)]
 }
 
-// didYouMean words the nearest of names, or the empty string.
-func didYouMean(name string, names []string) string {
+// DidYouMean words the nearest of names, or the empty string.
+func DidYouMean(name string, names []string) string {
 	near := nearest(name, names)
 	if len(near) == 0 {
 		return ""

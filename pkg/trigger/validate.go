@@ -304,7 +304,7 @@ func (v *validator) queue(at string, q *Queue, what string, find func(string) (E
 		e, ok = find(q.Name)
 	}
 	if !ok {
-		v.add(at+"/name", CodeUnknown, "the configuration has no %s %q%s", what, q.Name, didYouMean(q.Name, known))
+		v.add(at+"/name", CodeUnknown, "the configuration has no %s %q%s", what, q.Name, DidYouMean(q.Name, known))
 		return
 	}
 	conn := v.extend(at+"/conn_details/", e.Conn, q.ConnDetails)

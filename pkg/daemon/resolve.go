@@ -1,0 +1,231 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/pipeline"
+	"github.com/waltrigger/waltrigger/pkg/signal"
+	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+// resolve finds the table of a content type: an explicit entry of the source's
+// content_types, else Django's table name in the search path, else schema and table.
+func (s *sources) resolve(ctx context.Context, c trigger.ContentType) (trigger.Table, error) {
+	if c.Source != "" && s.byName(c.Source) == nil {
+		return trigger.Table{}, &trigger.Problem{Pointer: "/source", Code: trigger.CodeUnknown, Detail: fmt.Sprintf("the configuration has no source %q", c.Source)}
+	}
+	var found []trigger.Table
+	var near []string
+	for _, t := range s.tails {
+		if c.Source != "" && c.Source != t.name {
+			continue
+		}
+		tables, err := t.catalog(ctx)
+		if err != nil {
+			return trigger.Table{}, fmt.Errorf("%w: %w", trigger.ErrUnavailable, err)
+		}
+		if info, ok := t.find(tables, c); ok {
+			if err := usable(info, c); err != nil {
+				return trigger.Table{}, err
+			}
+			found = append(found, trigger.Table{Source: t.name, Schema: info.Schema, Name: info.Name})
+		}
+		near = append(near, names(tables)...)
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return trigger.Table{}, fmt.Errorf("%w%s", trigger.ErrNoTable, trigger.DidYouMean(c.Name().String(), near))
+	}
+	return trigger.Table{}, &trigger.Problem{Pointer: "/source", Code: trigger.CodeRequired,
+		Detail: fmt.Sprintf("several sources have this table: name one of %s and %s", found[0].Source, found[1].Source)}
+}
+
+// find looks a content type up in the catalog of a source.
+func (t *tail) find(tables []source.TableInfo, c trigger.ContentType) (source.TableInfo, bool) {
+	by := func(match func(source.TableInfo) bool) (source.TableInfo, bool) {
+		i := slices.IndexFunc(tables, match)
+		if i < 0 {
+			return source.TableInfo{}, false
+		}
+		return tables[i], true
+	}
+	if name, ok := t.content[strings.ToLower(c.Name().String())]; ok {
+		return by(func(i source.TableInfo) bool { return i.TableName == name })
+	}
+	django := strings.ToLower(c.AppLabel + "_" + c.ModelName)
+	if info, ok := by(func(i source.TableInfo) bool { return i.InSearchPath && i.Name == django }); ok {
+		return info, true
+	}
+	if info, ok := by(func(i source.TableInfo) bool { return i.Schema == c.AppLabel && i.Name == c.ModelName }); ok {
+		return info, true
+	}
+	return by(func(i source.TableInfo) bool { return i.Schema == c.AppLabel && strings.EqualFold(i.Name, c.ModelName) })
+}
+
+// names spells the tables as content types, for the nearest names in errors.
+func names(tables []source.TableInfo) []string {
+	out := make([]string, 0, len(tables))
+	for _, t := range tables {
+		if app, model, ok := strings.Cut(t.Name, "_"); ok && t.InSearchPath {
+			out = append(out, app+"."+model)
+		} else {
+			out = append(out, t.TableName.String())
+		}
+	}
+	return out
+}
+
+// usable refuses a table whose changes cannot be published without making the
+// application's own updates fail.
+func usable(info source.TableInfo, c trigger.ContentType) error {
+	if info.IdentityUsable {
+		return nil
+	}
+	return &trigger.Problem{Code: "replica_identity", Detail: fmt.Sprintf(
+		"%s: table %s has no usable replica identity: if it were published, the database would refuse the application's updates and deletes; give it a primary key, or ALTER TABLE %s REPLICA IDENTITY FULL (writes the whole old row to the log)",
+		c.Name(), info.TableName, info.TableName)}
+}
+
+// checkPath says what is wrong with a path that a template or condition of t reads. A
+// path is right if one of the trigger's content types has it; where the catalog cannot
+// be asked, or a table is still to come, nothing is wrong.
+func (s *sources) checkPath(t *trigger.Trigger, at string, path []string) error {
+	var wrong error
+	for _, c := range t.ContentTypes {
+		tail, tables, info, ok := s.table(c)
+		if !ok {
+			return nil
+		}
+		err := tail.path(tables, info, t.Signals(), at, path)
+		if err == nil {
+			return nil
+		}
+		if wrong == nil {
+			wrong = err
+		}
+	}
+	return wrong
+}
+
+// table finds the catalog's entry of a content type that resolve found.
+func (s *sources) table(c trigger.ContentType) (*tail, []source.TableInfo, source.TableInfo, bool) {
+	for _, t := range s.tails {
+		if c.Source != "" && c.Source != t.name {
+			continue
+		}
+		tables, err := t.catalog(context.Background())
+		if err != nil {
+			return nil, nil, source.TableInfo{}, false
+		}
+		if info, ok := t.find(tables, c); ok {
+			return t, tables, info, true
+		}
+	}
+	return nil, nil, source.TableInfo{}, false
+}
+
+func (t *tail) path(tables []source.TableInfo, info source.TableInfo, signals signal.Set, at string, path []string) error {
+	full := fmt.Sprintf("; ALTER TABLE %s REPLICA IDENTITY FULL makes the log hold the whole old row (it writes more)", info.TableName)
+	if path[0] == "changed" {
+		saves := signals.Has(signal.PreSave) || signals.Has(signal.PostSave)
+		if at == "/condition" && saves && info.Identity != change.IdentityFull {
+			return fmt.Errorf("the log of %s does not tell which columns an update changed%s", info.TableName, full)
+		}
+		return nil
+	}
+	if len(path) < 2 {
+		return nil
+	}
+	column := func(i source.TableInfo, name string) (source.ColumnInfo, bool) {
+		for _, c := range i.Columns {
+			if c.Name == name {
+				return c, true
+			}
+		}
+		for _, c := range i.Columns {
+			if strings.EqualFold(c.Name, name) {
+				return c, true
+			}
+		}
+		return source.ColumnInfo{}, false
+	}
+	for n, name := range path[1:] {
+		if c, ok := column(info, name); ok {
+			if n == 0 && path[0] == "before" && info.Identity != change.IdentityFull && !slices.Contains(info.PrimaryKey, c.Name) {
+				return fmt.Errorf("the log of %s holds no old value of %s%s", info.TableName, name, full)
+			}
+			return nil // what follows looks into the value
+		}
+		if name == "pk" {
+			return nil
+		}
+		fk := slices.IndexFunc(info.ForeignKeys, func(fk source.ForeignKey) bool { return pipeline.RelationName(fk) == name })
+		if fk < 0 {
+			return fmt.Errorf("table %s has no column %s%s", info.TableName, name, trigger.DidYouMean(name, offers(info)))
+		}
+		ref := slices.IndexFunc(tables, func(i source.TableInfo) bool { return i.TableName == info.ForeignKeys[fk].RefTable })
+		if ref < 0 {
+			return fmt.Errorf("table %s, which %s refers to, cannot be read", info.ForeignKeys[fk].RefTable, name)
+		}
+		info = tables[ref]
+	}
+	return nil
+}
+
+// offers are the names that a template may use of a table.
+func offers(info source.TableInfo) []string {
+	var out []string
+	for _, c := range info.Columns {
+		out = append(out, c.Name)
+	}
+	for _, fk := range info.ForeignKeys {
+		out = append(out, pipeline.RelationName(fk))
+	}
+	return out
+}
+
+// contentTypes lists what triggers can name.
+func (s *sources) contentTypes(ctx context.Context, name string) ([]api.ContentType, error) {
+	if name != "" && s.byName(name) == nil {
+		return nil, trigger.ErrNotFound
+	}
+	out := []api.ContentType{}
+	for _, t := range s.tails {
+		if name != "" && name != t.name {
+			continue
+		}
+		tables, err := t.catalog(ctx)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		for _, info := range tables {
+			out = append(out, t.contentType(info))
+		}
+	}
+	return out, nil
+}
+
+func (t *tail) contentType(info source.TableInfo) api.ContentType {
+	c := api.ContentType{Source: t.name, AppLabel: info.Schema, ModelName: info.Name, Schema: info.Schema, Table: info.Name,
+		Columns: []string{}, Key: info.PrimaryKey, Identity: [...]string{"default", "index", "full", "nothing"}[info.Identity]}
+	if app, model, ok := strings.Cut(info.Name, "_"); ok && info.InSearchPath {
+		c.AppLabel, c.ModelName = app, model
+	}
+	for name, table := range t.content {
+		if table == info.TableName {
+			c.AppLabel, c.ModelName, _ = strings.Cut(name, ".")
+		}
+	}
+	for _, col := range info.Columns {
+		c.Columns = append(c.Columns, col.Name)
+	}
+	return c
+}

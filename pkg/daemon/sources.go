@@ -1,0 +1,175 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/pipeline"
+	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/store"
+)
+
+// sources are the configured sources, in their order.
+type sources struct{ tails []*tail }
+
+func (s *sources) all() []*tail { return s.tails }
+
+func (s *sources) byName(name string) *tail {
+	for _, t := range s.tails {
+		if t.name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// tail runs one source through one pipeline, from its preparation to its end.
+type tail struct {
+	name    string
+	src     source.Source
+	content map[string]source.TableName // explicit content types, by lower-case app_label.model
+	store   *store.Store
+	deliver *deliver.Deliverer
+	cfg     pipeline.Config
+	metrics *pipeline.Metrics
+	log     *slog.Logger
+
+	prepared chan struct{} // closed once the source is prepared
+	tried    chan struct{} // closed once the first attempt to prepare it ended
+	halted   atomic.Pointer[source.HaltError]
+	publishM sync.Mutex
+
+	mu     sync.Mutex
+	pipe   *pipeline.Pipeline
+	view   *pipeline.View
+	tables []source.TableInfo
+	asked  time.Time
+}
+
+// use puts a view in force, now or once the pipeline runs.
+func (t *tail) use(v *pipeline.View) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.view = v
+	if t.pipe != nil {
+		t.pipe.Use(v)
+	}
+}
+
+// run tails the source until ctx ends. A source that an operator has to mend stops and
+// says so; the daemon goes on.
+func (t *tail) run(ctx context.Context) error {
+	state, err := t.prepare(ctx)
+	if err == nil {
+		close(t.prepared)
+		err = t.pipeline(state).Run(ctx)
+	}
+	if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
+		t.halted.Store(halt)
+		t.log.Error("source stopped: it needs a hand", "source", t.name, "state", halt.State, "reason", halt.Reason, "mend", halt.Mend)
+		return nil
+	}
+	if err != nil && ctx.Err() == nil {
+		t.halted.Store(&source.HaltError{State: "error", Reason: err.Error(), Mend: "see the log"})
+		t.log.Error("source stopped", "source", t.name, "err", err)
+	}
+	return nil
+}
+
+// prepare makes the source ready, as often as it takes.
+func (t *tail) prepare(ctx context.Context) (source.State, error) {
+	first := sync.OnceFunc(func() { close(t.tried) })
+	defer first()
+	b := backoff.NewExponentialBackOff()
+	b.MaxInterval = 5 * time.Second
+	return backoff.Retry(ctx, func() (source.State, error) {
+		defer first()
+		saved, _, err := t.store.LoadSource(ctx, t.name)
+		if err != nil {
+			return saved, err
+		}
+		save := func(s source.State) error { return t.store.SaveSource(ctx, t.name, s) }
+		state, err := t.src.Prepare(ctx, saved, save)
+		if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
+			return state, backoff.Permanent(err)
+		}
+		return state, err
+	}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
+		t.log.Warn("prepare source: trying again", "source", t.name, "wait", wait.Round(time.Millisecond), "err", err)
+	}))
+}
+
+func (t *tail) pipeline(state source.State) *pipeline.Pipeline {
+	p := pipeline.New(t.name, t.cfg, t.src, state, t.store, t.deliver, t.metrics, t.log)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pipe = p
+	if t.view != nil {
+		p.Use(t.view)
+	}
+	return p
+}
+
+// stalled says why nothing is read because of the daemon itself, "" if that is not so.
+func (t *tail) stalled() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pipe != nil && t.pipe.Stalled() {
+		return "the store does not take the position"
+	}
+	return ""
+}
+
+// publish makes the log carry the tables that wanted gives, asked at the last moment.
+func (t *tail) publish(ctx context.Context, wanted func(src string) []source.TableName) error {
+	select {
+	case <-t.prepared:
+	default:
+		return t.notReady()
+	}
+	t.publishM.Lock()
+	defer t.publishM.Unlock()
+	missing, err := t.src.Publish(ctx, wanted(t.name))
+	for _, m := range missing {
+		t.log.Warn("table is not there yet", "source", t.name, "table", m.String())
+	}
+	return err
+}
+
+func (t *tail) notReady() error {
+	if halt := t.halted.Load(); halt != nil {
+		return halt
+	}
+	return fmt.Errorf("source %s is not ready: %s", t.name, t.src.Status().Detail)
+}
+
+// fresh is how long a look at the catalog serves the calls that follow.
+const fresh = time.Second
+
+// catalog lists the tables of the source, as they are now or were a moment ago.
+func (t *tail) catalog(ctx context.Context) ([]source.TableInfo, error) {
+	t.mu.Lock()
+	tables, asked := t.tables, t.asked
+	t.mu.Unlock()
+	if time.Since(asked) < fresh {
+		return tables, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	tables, err := t.src.Tables(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", t.name, err)
+	}
+	t.mu.Lock()
+	t.tables, t.asked = tables, time.Now()
+	t.mu.Unlock()
+	return tables, nil
+}

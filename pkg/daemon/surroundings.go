@@ -1,0 +1,174 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/waltrigger/waltrigger/config"
+	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/egress"
+	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/resolve"
+	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/sink/all"
+	"github.com/waltrigger/waltrigger/pkg/template"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+// surroundings are what the operator's configuration gives to triggers: brokers and
+// actions, dynamic values, and where may be connected to.
+type surroundings struct {
+	cfg      *config.Config
+	guard    *egress.Guard
+	resolver *resolve.Resolver
+	webhook  sink.Kind
+	patterns trigger.URLPatterns
+	brokerOf map[string]trigger.Endpoint
+	actionOf map[string]trigger.Endpoint
+	dials    map[string]egress.DialFunc // by broker or action
+	log      *slog.Logger
+}
+
+func newSurroundings(cfg *config.Config, log *slog.Logger) (*surroundings, error) {
+	s := &surroundings{cfg: cfg, log: log, dials: map[string]egress.DialFunc{}}
+	var err error
+	if s.guard, err = egress.New(cfg.Egress); err != nil {
+		return nil, err
+	}
+	if s.resolver, err = resolve.New(cfg.DynamicValues, reserved); err != nil {
+		return nil, err
+	}
+	if s.patterns, err = trigger.CompileURLPatterns(cfg.Settings.AllowedWebhookURLs); err != nil {
+		return nil, err
+	}
+	s.webhook, _ = all.Find("webhook")
+	s.brokerOf = s.endpoints(cfg.Brokers)
+	s.actionOf = s.endpoints(cfg.Actions)
+	return s, nil
+}
+
+func reserved(first string) bool { return slices.Contains(payload.Names, first) }
+
+func (s *surroundings) endpoints(from map[string]config.Broker) map[string]trigger.Endpoint {
+	out := map[string]trigger.Endpoint{}
+	for name, b := range from {
+		kind, _ := all.Find(b.BrokerType)
+		out[name] = trigger.Endpoint{Kind: kind, Conn: b.ConnDetails, Params: b.Params}
+		s.dials[name] = s.guard.Operator(addresses(b.ConnDetails)...)
+	}
+	return out
+}
+
+// addresses finds what looks like host:port in connection details that the operator
+// wrote: these may be connected to wherever they lead.
+func addresses(conn map[string]any) []string {
+	var out []string
+	add := func(s string) {
+		for _, a := range strings.Split(s, ",") {
+			a = strings.TrimSpace(a)
+			if u, err := url.Parse(a); err == nil && u.Host != "" {
+				a = u.Host
+			}
+			if _, _, err := net.SplitHostPort(a); err == nil {
+				out = append(out, a)
+			}
+		}
+	}
+	for _, v := range conn {
+		switch v := v.(type) {
+		case string:
+			add(v)
+		case []any:
+			for _, e := range v {
+				add(fmt.Sprint(e))
+			}
+		}
+	}
+	return out
+}
+
+// sinkEnv gives a sink the way to its addresses: those of a broker are the operator's,
+// those of webhooks anybody's.
+func (s *surroundings) sinkEnv(endpoint string, _ map[string]any) sink.Env {
+	dial := s.guard.Dial
+	if d, ok := s.dials[endpoint]; ok {
+		dial = d
+	}
+	return sink.Env{Dial: dial, Log: s.log}
+}
+
+// own denies the daemon's own listeners to triggers.
+func (s *surroundings) own(addrs ...net.Addr) {
+	for _, a := range addrs {
+		if tcp, ok := a.(*net.TCPAddr); ok {
+			s.guard.AddOwnListener(tcp.AddrPort())
+		}
+	}
+}
+
+func find(in map[string]trigger.Endpoint) func(string) (trigger.Endpoint, bool) {
+	return func(name string) (trigger.Endpoint, bool) {
+		e, ok := in[name]
+		return e, ok
+	}
+}
+
+// compiler compiles triggers without asking a source.
+func (s *surroundings) compiler() *trigger.Compiler {
+	set := s.cfg.Settings
+	return &trigger.Compiler{
+		Templates: template.Options{}, Resolver: s.resolver, Webhook: &s.webhook,
+		Broker: find(s.brokerOf), Action: find(s.actionOf), Env: s.sinkEnv,
+		MaxWebhookTimeout: set.MaxWebhookTimeout.Std(), MaxBrokerTimeout: set.MaxBrokerTimeout.Std(), MaxActionTimeout: set.MaxActionTimeout.Std(),
+	}
+}
+
+// env is what a trigger is validated against when it is saved.
+func (s *surroundings) env(sources *sources, c *trigger.Compiler) trigger.Env {
+	return trigger.Env{
+		Webhook: s.webhook, CheckURL: s.guard.CheckURL, AllowedURLs: s.patterns, AllowedContentTypes: s.cfg.Settings.AllowedContentTypes,
+		Broker: c.Broker, Action: c.Action,
+		BrokerNames: slices.Sorted(maps.Keys(s.brokerOf)), ActionNames: slices.Sorted(maps.Keys(s.actionOf)),
+		Resolve: sources.resolve,
+		Compile: func(t *trigger.Trigger) []trigger.Problem {
+			_, problems := c.Compile(&trigger.Record{Trigger: t})
+			return problems
+		},
+		MaxWebhookTimeout: c.MaxWebhookTimeout, MaxBrokerTimeout: c.MaxBrokerTimeout, MaxActionTimeout: c.MaxActionTimeout,
+	}
+}
+
+// secret implements trigger.SecretParam by what the kinds say of their details.
+func (s *surroundings) secret(list, name, group, param string) bool {
+	in := s.brokerOf
+	if list == "actions" {
+		in = s.actionOf
+	}
+	kind := in[name].Kind
+	params := kind.Params
+	if group == "conn_details" {
+		params = kind.Conn
+	}
+	i := slices.IndexFunc(params, func(p sink.Param) bool { return p.Name == param })
+	if i < 0 {
+		return trigger.SecretHeader(param)
+	}
+	return params[i].Secret
+}
+
+// brokers lists brokers and actions for the API.
+func (s *surroundings) brokers() []api.Broker {
+	out := []api.Broker{}
+	for list, in := range map[string]map[string]trigger.Endpoint{"msg_broker_queues": s.brokerOf, "actions": s.actionOf} {
+		for name, e := range in {
+			out = append(out, api.Broker{Name: name, Type: e.Kind.Name, List: list})
+		}
+	}
+	slices.SortFunc(out, func(a, b api.Broker) int { return strings.Compare(a.Name+a.List, b.Name+b.List) })
+	return out
+}

@@ -1,0 +1,284 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/pipeline"
+	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/store"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+// activationWait is how long a call waits for the activation before it answers that
+// it goes on in the background.
+const activationWait = 5 * time.Second
+
+// triggers keeps the stored triggers and what is in force of them. It implements
+// api.Triggers.
+//
+// Lock order: writing, then mu.
+type triggers struct {
+	store    *store.Store
+	compiler *trigger.Compiler // without the checks that ask a source
+	env      trigger.Env
+	secret   trigger.SecretParam
+	sources  *sources
+	deliver  *deliver.Deliverer
+	log      *slog.Logger
+	ctx      context.Context // of activations that go on in the background
+
+	writing sync.Mutex // from a write to the store until it is in force
+
+	mu       sync.Mutex
+	compiled map[int64]*trigger.Compiled
+	view     *pipeline.View
+	active   map[int64]*activation
+	wg       sync.WaitGroup
+}
+
+func (s *triggers) List(ctx context.Context, q trigger.Query) ([]trigger.Record, error) {
+	return s.store.Triggers(ctx, q)
+}
+
+func (s *triggers) Get(ctx context.Context, id int64) (trigger.Record, error) {
+	return s.store.Trigger(ctx, id)
+}
+
+func (s *triggers) ByName(ctx context.Context, name string) (trigger.Record, error) {
+	return s.store.TriggerByName(ctx, name)
+}
+
+func (s *triggers) Check(ctx context.Context, _ int64, t *trigger.Trigger) []trigger.Problem {
+	return trigger.Validate(ctx, t, s.env).Problems
+}
+
+func (s *triggers) Create(ctx context.Context, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
+	if problems := trigger.Inherit(t, nil); len(problems) > 0 {
+		return trigger.Record{}, &trigger.InvalidError{Problems: problems}
+	}
+	r, err := s.validate(ctx, t, nil, o)
+	if err != nil {
+		return r, err
+	}
+	s.writing.Lock()
+	err = s.store.CreateTrigger(ctx, &r)
+	if err == nil {
+		err = s.reload(ctx)
+	}
+	s.writing.Unlock()
+	if err != nil {
+		return r, err
+	}
+	id, revision := r.Trigger.ID, r.Revision
+	r, err = s.activate(ctx, r, o)
+	if err != nil { // the source went away in the meantime: as if it had been asked first
+		undo := context.WithoutCancel(ctx)
+		if delErr := s.Delete(undo, id, revision); delErr != nil && !errors.Is(delErr, trigger.ErrNotFound) {
+			s.log.Error("take back a trigger that could not be activated", "trigger", id, "err", delErr)
+		}
+	}
+	return r, err
+}
+
+func (s *triggers) Replace(ctx context.Context, id int64, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
+	was, err := s.store.Trigger(ctx, id)
+	if err != nil {
+		return was, err
+	}
+	t.ID = id
+	if problems := trigger.Inherit(t, was.Trigger); len(problems) > 0 {
+		return was, &trigger.InvalidError{Problems: problems}
+	}
+	r, err := s.validate(ctx, t, &was, o)
+	if err != nil {
+		return r, err
+	}
+	s.writing.Lock()
+	// Without a revision of the caller's, the one just read keeps its activations true.
+	err = s.store.UpdateTrigger(ctx, &r, cmpOr(o.IfRevision, was.Revision))
+	if err == nil {
+		err = s.reload(ctx)
+	}
+	s.writing.Unlock()
+	if errors.Is(err, trigger.ErrStale) && o.IfRevision == 0 && ctx.Err() == nil {
+		return s.Replace(ctx, id, t, o)
+	}
+	if err != nil {
+		return r, err
+	}
+	s.publishAll()
+	// What is stored stays, whatever becomes of the activation: it is tried again.
+	now, err := s.activate(ctx, r, o)
+	if err != nil {
+		s.log.Warn("activate trigger: goes on in the background", "trigger", id, "err", err)
+		return r, nil
+	}
+	return now, nil
+}
+
+func cmpOr(a, b int64) int64 {
+	if a != 0 {
+		return a
+	}
+	return b
+}
+
+func (s *triggers) Delete(ctx context.Context, id, ifRevision int64) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.store.DeleteTrigger(ctx, id, ifRevision); err != nil {
+		return err
+	}
+	if err := s.reload(ctx); err != nil {
+		return err
+	}
+	s.publishAll()
+	return nil
+}
+
+// validate makes the record to be stored of t.
+func (s *triggers) validate(ctx context.Context, t *trigger.Trigger, was *trigger.Record, o api.WriteOptions) (trigger.Record, error) {
+	v := trigger.Validate(ctx, t, s.env)
+	if len(v.Problems) > 0 {
+		return trigger.Record{}, &trigger.InvalidError{Problems: v.Problems}
+	}
+	if v.Unavailable != nil && o.Wait {
+		return trigger.Record{}, unavailable(v.Unavailable)
+	}
+	return trigger.Record{Trigger: t, Warnings: v.Warnings, Activations: activations(t, v.Tables, was)}, nil
+}
+
+func unavailable(err error) error {
+	return &api.UnavailableError{Code: "source_unavailable", Detail: err.Error(), RetryAfter: 5 * time.Second}
+}
+
+// activations gives each signal of each content type its activation: those that was
+// had already keep theirs, unless it was switched off.
+func activations(t *trigger.Trigger, tables []trigger.Table, was *trigger.Record) []trigger.Activation {
+	var out []trigger.Activation
+	for i, ct := range t.ContentTypes {
+		for _, cs := range t.ConfigSignals {
+			a := trigger.Activation{ContentType: ct.Name(), Signal: cs.Signal, State: trigger.Pending}
+			if i < len(tables) && tables[i].Name != "" {
+				a.ContentType.Source, a.Schema, a.Table = tables[i].Source, tables[i].Schema, tables[i].Name
+			}
+			if was != nil && was.Trigger.Active {
+				for _, old := range was.Activations {
+					same := old.Signal == a.Signal && old.ContentType.AppLabel == a.ContentType.AppLabel && old.ContentType.ModelName == a.ContentType.ModelName
+					if same && (a.Table == "" || old.ContentType.Source == a.ContentType.Source && old.Schema == a.Schema && old.Table == a.Table) {
+						a = old
+					}
+				}
+			}
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// reload puts what is stored in force. writing is held.
+func (s *triggers) reload(ctx context.Context) error {
+	records, err := s.store.Triggers(ctx, trigger.Query{})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	compiled := make(map[int64]*trigger.Compiled, len(records))
+	all := make([]*trigger.Compiled, 0, len(records))
+	for i := range records {
+		c := s.compile(&records[i])
+		compiled[c.Trigger.ID] = c
+		all = append(all, c)
+	}
+	s.compiled = compiled
+	s.view = &pipeline.View{Set: trigger.NewSet(all), Queues: map[*trigger.Destination]*deliver.Destination{}}
+	known := map[string]bool{}
+	for _, c := range all {
+		for _, d := range c.Destinations {
+			known[d.ID] = true
+			s.view.Queues[d] = s.deliver.Destination(d.ID, d)
+		}
+	}
+	s.deliver.Keep(func(id string) bool { return known[id] })
+	for _, t := range s.sources.all() {
+		t.use(s.view)
+	}
+	return nil
+}
+
+// compile compiles r, or takes what was compiled of the same revision. mu is held.
+func (s *triggers) compile(r *trigger.Record) *trigger.Compiled {
+	if was, ok := s.compiled[r.Trigger.ID]; ok && was.Revision == r.Revision {
+		c := *was
+		c.Record = r
+		return &c
+	}
+	c, problems := s.compiler.Compile(r)
+	for _, p := range problems { // the configuration changed since it was stored
+		s.log.Error("stored trigger", "trigger", r.Trigger.ID, "name", r.Trigger.Name, "at", p.Pointer, "problem", p.Detail)
+	}
+	return c
+}
+
+// current is the view in force.
+func (s *triggers) current() *pipeline.View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view
+}
+
+// wanted lists the tables of a source that triggers need, whether or not they are
+// active yet.
+func (s *triggers) wanted(src string) []source.TableName {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []source.TableName
+	for _, t := range s.view.Set.Tables(src) {
+		out = append(out, source.TableName{Schema: t.Schema, Name: t.Name})
+	}
+	slices.SortFunc(out, func(a, b source.TableName) int {
+		switch {
+		case a.String() < b.String():
+			return -1
+		case a.String() > b.String():
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+// publishAll lets go of the tables that no trigger needs any more, in the background.
+func (s *triggers) publishAll() {
+	for _, t := range s.sources.all() {
+		s.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+			defer cancel()
+			if err := t.publish(ctx, s.wanted); err != nil && ctx.Err() == nil {
+				s.log.Warn("publish tables", "source", t.name, "err", err)
+			}
+		})
+	}
+}
+
+// begun goes on with the activations that an earlier run did not finish.
+func (s *triggers) begun() {
+	records, err := s.store.Triggers(s.ctx, trigger.Query{})
+	if err != nil {
+		s.log.Error("list triggers to activate", "err", err)
+		return
+	}
+	for _, r := range records {
+		if needsActivation(r) {
+			s.begin(r.Trigger.ID, r.Revision, false)
+		}
+	}
+}

@@ -1,0 +1,389 @@
+package trigger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/resolve"
+	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/template"
+)
+
+// Compiler is what triggers are compiled against: the operator's configuration.
+type Compiler struct {
+	Templates      template.Options
+	Resolver       *resolve.Resolver
+	Webhook        *sink.Kind
+	Broker, Action func(name string) (Endpoint, bool)
+	// Env gives a sink what it may use; endpoint is the broker's or action's name, ""
+	// for webhooks.
+	Env func(endpoint string, conn map[string]any) sink.Env
+	// CheckPath says what is wrong with a path that the template or condition at the
+	// JSON pointer at of t reads of a change. Nil checks nothing.
+	CheckPath func(t *Trigger, at string, path []string) error
+
+	MaxWebhookTimeout, MaxBrokerTimeout, MaxActionTimeout time.Duration
+}
+
+// Compiled is a trigger that can fire. It is immutable.
+type Compiled struct {
+	*Record
+	Payload      *payload.Renderer
+	Condition    *template.Condition // nil: always
+	OrderingKey  *template.Template  // nil: the row's key
+	Destinations []*Destination
+	Relations    [][]string // relations that its templates follow from a row, e.g. order, order.customer
+}
+
+// Compile compiles a stored or a new trigger; all that is wrong with its templates is
+// returned at once. Names of brokers that are not configured are left out: Validate
+// tells about them.
+func (c *Compiler) Compile(r *Record) (*Compiled, []Problem) {
+	k := &compilation{Compiler: c, t: r.Trigger, out: &Compiled{Record: r}}
+	k.body()
+	k.conditions()
+	for i := range r.Trigger.Webhooks {
+		k.webhook(fmt.Sprintf("/webhooks/%d", i), &r.Trigger.Webhooks[i])
+	}
+	for i := range r.Trigger.Queues {
+		k.queue(fmt.Sprintf("/msg_broker_queues/%d", i), &r.Trigger.Queues[i], c.Broker, c.MaxBrokerTimeout)
+	}
+	for i := range r.Trigger.Actions {
+		k.queue(fmt.Sprintf("/actions/%d", i), &r.Trigger.Actions[i], c.Action, c.MaxActionTimeout)
+	}
+	return k.out, k.problems
+}
+
+type compilation struct {
+	*Compiler
+	t        *Trigger
+	out      *Compiled
+	problems []Problem
+}
+
+func (k *compilation) problem(at, code string, err error) {
+	k.problems = append(k.problems, Problem{at, code, err.Error()})
+}
+
+func (k *compilation) body() {
+	r, bad := payload.Compile(k.t.Payload, k.Templates)
+	for _, p := range bad {
+		k.problem("/payload"+p.Pointer, CodeTemplate, p.Err)
+	}
+	for _, p := range r.Paths() {
+		k.path("/payload"+p.Pointer, p.Path)
+	}
+	k.out.Payload = r
+}
+
+func (k *compilation) conditions() {
+	if k.t.Condition != "" {
+		c, err := template.ParseCondition(k.t.Condition, k.Templates)
+		if err != nil {
+			k.problem("/condition", CodeTemplate, err)
+		} else {
+			k.out.Condition = c
+			k.allPaths("/condition", c.Paths())
+		}
+	}
+	if k.t.OrderingKey != "" {
+		k.out.OrderingKey = k.template("/ordering_key", k.t.OrderingKey)
+	}
+}
+
+func (k *compilation) template(at, src string) *template.Template {
+	t, err := template.Parse(src, k.Templates)
+	if err != nil {
+		k.problem(at, CodeTemplate, err)
+		return nil
+	}
+	k.allPaths(at, t.Paths())
+	return t
+}
+
+func (k *compilation) allPaths(at string, paths []template.Path) {
+	for _, p := range paths {
+		k.path(at, p)
+	}
+}
+
+// path checks a path that a template reads, and notes the relations on its way.
+func (k *compilation) path(at string, p template.Path) {
+	names := p.Names
+	if len(names) == 0 {
+		return
+	}
+	if !slices.Contains(payload.Names, names[0]) {
+		k.problem(at, CodeUnknown, fmt.Errorf("line %d, column %d: there is no %s; templates may name %s",
+			p.Line, p.Column, names[0], strings.Join(payload.Names, ", ")))
+		return
+	}
+	row := names[0] == "instance" || names[0] == "before" || names[0] == "after"
+	if k.CheckPath != nil && (row || names[0] == "changed") {
+		if err := k.CheckPath(k.t, at, names); err != nil {
+			k.problem(at, CodeUnknown, fmt.Errorf("line %d, column %d: %w", p.Line, p.Column, err))
+			return
+		}
+	}
+	if !row || len(names) == 1 {
+		return
+	}
+	if rel := names[1 : len(names)-1]; len(rel) > 0 && !slices.ContainsFunc(k.out.Relations, func(r []string) bool { return slices.Equal(r, rel) }) {
+		k.out.Relations = append(k.out.Relations, rel)
+	}
+}
+
+// Destination is a webhook, queue or action, compiled. It says where messages go, to
+// whoever delivers them.
+type Destination struct {
+	ID       string
+	kind     *sink.Kind
+	timeout  time.Duration
+	endpoint string
+	host     string // what dynamic values may be bound to
+	resolver *resolve.Resolver
+	env      func(endpoint string, conn map[string]any) sink.Env
+
+	conn        map[string]any // string values may be *resolve.Text
+	connKey     string
+	connDynamic bool
+	params      []slot
+	headers     []slot
+	fixedParams map[string]string // if nothing in params changes from message to message
+	fixedHeader []sink.Header     // the same for headers
+	rows        []*template.Template
+}
+
+// slot is a header or parameter: a text, perhaps with dynamic values, perhaps with
+// parts taken from the row.
+type slot struct {
+	name string
+	text *resolve.Text
+	row  int // place of the row's part among what Render gives; -1: none
+}
+
+func (k *compilation) webhook(at string, w *Webhook) {
+	d := &Destination{ID: w.ID, kind: k.Webhook, timeout: Timeout(w.TimeoutSecs, k.MaxWebhookTimeout), resolver: k.Resolver, env: k.Env, connKey: k.Webhook.Name}
+	if u, err := url.Parse(w.URL); err == nil {
+		d.host = u.Hostname()
+	}
+	d.fixedParams = map[string]string{"url": w.URL, "http_method": w.HTTPMethod}
+	for _, h := range w.Headers {
+		d.headers = k.field(d, d.headers, at+"/headers/"+escapePointer(h.Name), h.Name, h.Value)
+	}
+	d.settle()
+	k.out.Destinations = append(k.out.Destinations, d)
+}
+
+func (k *compilation) queue(at string, q *Queue, find func(string) (Endpoint, bool), maximum time.Duration) {
+	if find == nil {
+		return
+	}
+	e, ok := find(q.Name)
+	if !ok {
+		return
+	}
+	d := &Destination{ID: q.ID, kind: &e.Kind, timeout: Timeout(q.TimeoutSecs, maximum), endpoint: q.Name, resolver: k.Resolver, env: k.Env}
+	d.conn = q.ConnDetails.Map()
+	maps.Copy(d.conn, e.Conn)
+	k.connection(d, at)
+	params := q.Parameters.Map()
+	maps.Copy(params, e.Params)
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		pointer := at + "/parameters/" + escapePointer(name)
+		value := fmt.Sprint(params[name])
+		if slices.ContainsFunc(e.Kind.Params, func(p sink.Param) bool { return p.Name == name }) {
+			d.params = k.field(d, d.params, pointer, name, value)
+		} else {
+			d.headers = k.field(d, d.headers, pointer, name, value)
+		}
+	}
+	d.settle()
+	k.out.Destinations = append(k.out.Destinations, d)
+}
+
+// connection compiles the dynamic values in connection details; they cannot name the
+// row.
+func (k *compilation) connection(d *Destination, at string) {
+	for name, v := range d.conn {
+		s, ok := v.(string)
+		if !ok {
+			continue
+		}
+		text, err := resolve.Parse(s, reserved)
+		if err != nil {
+			k.problem(at+"/conn_details/"+escapePointer(name), CodeTemplate, err)
+			continue
+		}
+		k.refs(at+"/conn_details/"+escapePointer(name), text, d.host)
+		if len(text.Refs()) > 0 {
+			d.conn[name] = text
+			d.connDynamic = true
+		}
+	}
+	if !d.connDynamic {
+		d.connKey = connKey(d.kind.Name, d.endpoint, d.conn)
+	}
+}
+
+func reserved(first string) bool { return slices.Contains(payload.Names, first) }
+
+// refs checks the dynamic values that text names: declared, and not bound to other
+// hosts than where it is sent.
+func (k *compilation) refs(at string, text *resolve.Text, host string) {
+	known := k.Resolver.Names()
+	for _, name := range text.Refs() {
+		if !slices.Contains(known, name) {
+			k.problem(at, CodeUnknown, fmt.Errorf("the configuration declares no dynamic value %s", name))
+		} else if err := k.Resolver.Allowed(name, host); err != nil {
+			k.problem(at, CodeNotAllowed, err)
+		}
+	}
+}
+
+// field compiles one header or parameter and adds it to to.
+func (k *compilation) field(d *Destination, to []slot, at, name, value string) []slot {
+	text, err := resolve.Parse(value, reserved)
+	if err != nil {
+		k.problem(at, CodeTemplate, err)
+		return to
+	}
+	k.refs(at, text, d.host)
+	f := slot{name: name, text: text, row: -1}
+	t := k.template(at, text.Template())
+	if t == nil {
+		return to
+	}
+	if _, static := t.Static(); !static {
+		f.row = len(d.rows)
+		d.rows = append(d.rows, t)
+	}
+	return append(to, f)
+}
+
+// settle works out what never changes.
+func (d *Destination) settle() {
+	fixed := func(fs []slot) bool {
+		return !slices.ContainsFunc(fs, func(f slot) bool { return f.row >= 0 || len(f.text.Refs()) > 0 })
+	}
+	if d.fixedParams == nil && fixed(d.params) {
+		d.fixedParams = map[string]string{}
+		for _, f := range d.params {
+			d.fixedParams[f.name] = f.text.Template()
+		}
+	}
+	if fixed(d.headers) {
+		d.fixedHeader = make([]sink.Header, 0, len(d.headers))
+		for _, f := range d.headers {
+			d.fixedHeader = append(d.fixedHeader, sink.Header{Name: f.name, Value: f.text.Template()})
+		}
+	}
+}
+
+// Render renders what the row gives to headers and parameters; nil if it gives nothing.
+func (d *Destination) Render(e *payload.Event) ([]string, error) {
+	if len(d.rows) == 0 {
+		return nil, nil
+	}
+	out := make([]string, len(d.rows))
+	for i, t := range d.rows {
+		b, err := t.Append(nil, e)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = string(b)
+	}
+	return out, nil
+}
+
+// Kind is the kind of the destination's sink.
+func (d *Destination) Kind() *sink.Kind { return d.kind }
+
+// Timeout bounds one attempt.
+func (d *Destination) Timeout() time.Duration { return d.timeout }
+
+// Env is what a sink opened for conn may use of its surroundings.
+func (d *Destination) Env(conn map[string]any) sink.Env { return d.env(d.endpoint, conn) }
+
+// Conn gives the resolved connection details, and a key that is equal for equal ones.
+func (d *Destination) Conn(ctx context.Context) (map[string]any, string, error) {
+	if !d.connDynamic {
+		return d.conn, d.connKey, nil
+	}
+	conn := make(map[string]any, len(d.conn))
+	for name, v := range d.conn {
+		if text, ok := v.(*resolve.Text); ok {
+			s, err := text.Append(ctx, nil, d.resolver, d.host)
+			if err != nil {
+				return nil, "", resolveError(err)
+			}
+			v = string(s)
+		}
+		conn[name] = v
+	}
+	return conn, connKey(d.kind.Name, d.endpoint, conn), nil
+}
+
+func connKey(kind, endpoint string, conn map[string]any) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\x00%s", kind, endpoint)
+	for _, name := range slices.Sorted(maps.Keys(conn)) {
+		fmt.Fprintf(&b, "\x00%s\x00%v", name, conn[name])
+	}
+	return b.String()
+}
+
+// Fill sets the message's parameters and headers, dynamic values resolved now.
+func (d *Destination) Fill(ctx context.Context, m *sink.Message, rendered []string) error {
+	if m.Params = d.fixedParams; m.Params == nil {
+		params := make(map[string]string, len(d.params))
+		for _, f := range d.params {
+			v, err := d.value(ctx, f, rendered)
+			if err != nil {
+				return err
+			}
+			params[f.name] = v
+		}
+		m.Params = params
+	}
+	if m.Headers = d.fixedHeader; m.Headers == nil {
+		headers := make([]sink.Header, 0, len(d.headers))
+		for _, f := range d.headers {
+			v, err := d.value(ctx, f, rendered)
+			if err != nil {
+				return err
+			}
+			headers = append(headers, sink.Header{Name: f.name, Value: v})
+		}
+		m.Headers = headers
+	}
+	return nil
+}
+
+func (d *Destination) value(ctx context.Context, f slot, rendered []string) (string, error) {
+	if f.row < 0 || f.row >= len(rendered) {
+		b, err := f.text.Append(ctx, nil, d.resolver, d.host)
+		return string(b), resolveError(err)
+	}
+	s, err := f.text.Fill(ctx, rendered[f.row], d.resolver, d.host)
+	return s, resolveError(err)
+}
+
+// resolveError makes a failed resolution a trouble of the destination, which ends when
+// the value can be had again.
+func resolveError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if e := (*sink.Error)(nil); errors.As(err, &e) {
+		return err
+	}
+	return &sink.Error{Class: sink.Misconfigured, Code: "dynamic_value", Err: err}
+}

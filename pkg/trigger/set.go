@@ -1,0 +1,92 @@
+package trigger
+
+import (
+	"math"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/signal"
+)
+
+// Set is an immutable index of triggers: what a change costs does not depend on the
+// number of triggers of other tables.
+type Set struct {
+	tables map[Table]*Matches
+	all    []*Compiled
+}
+
+// Matches are the triggers of one table.
+type Matches struct {
+	byOp [change.Commit + 1][]Match
+	// Related is set if one of them reads rows of other tables.
+	Related bool
+}
+
+// Match is a signal that a change raises for a trigger.
+type Match struct {
+	Trigger     *Compiled
+	Kind        signal.Kind
+	ContentType signal.ContentType
+	From        uint64 // fires for transactions with this Tx.Seq or a higher one
+}
+
+// NewSet indexes the active ones of triggers, which are ordered by id.
+func NewSet(triggers []*Compiled) *Set {
+	s := &Set{tables: map[Table]*Matches{}, all: triggers}
+	// Signals outside, triggers inside: all pre_save come before the first post_save.
+	for kind := range signal.Kinds {
+		for _, t := range triggers {
+			if t.Trigger.Active {
+				s.add(t, kind)
+			}
+		}
+	}
+	return s
+}
+
+func (s *Set) add(t *Compiled, kind signal.Kind) {
+	seen := map[Table]bool{}
+	for _, a := range t.Activations {
+		table := Table{a.ContentType.Source, a.Schema, a.Table}
+		if a.Signal != kind || a.Table == "" || seen[table] {
+			continue
+		}
+		seen[table] = true
+		m, ok := s.tables[table]
+		if !ok {
+			m = &Matches{}
+			s.tables[table] = m
+		}
+		from := uint64(math.MaxUint64)
+		if a.State == Active {
+			from = a.Seq
+		}
+		for op := range m.byOp {
+			if signal.Of(change.Op(op)).Has(kind) {
+				m.byOp[op] = append(m.byOp[op], Match{t, kind, a.ContentType, from})
+			}
+		}
+		m.Related = m.Related || len(t.Relations) > 0
+	}
+}
+
+// Table returns the triggers of a table, nil if it has none.
+func (s *Set) Table(source, schema, name string) *Matches {
+	return s.tables[Table{source, schema, name}]
+}
+
+// For returns what op raises, in the order in which it fires.
+func (m *Matches) For(op change.Op) []Match { return m.byOp[op] }
+
+// Tables lists the tables of a source that have triggers.
+func (s *Set) Tables(source string) []Table {
+	var out []Table
+	for t := range s.tables {
+		if t.Source == source {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// Triggers lists all triggers of the set, inactive ones included.
+func (s *Set) Triggers() []*Compiled { return s.all }
