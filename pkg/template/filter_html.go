@@ -20,7 +20,12 @@ var htmlFilters = []filterDef{
 	{name: "linenumbers", fn: filterLineNumbers, args: argWrong, safe: true, text: true},
 	{name: "safe", fn: filterSafe, safe: true, text: true},
 	{name: "safeseq", fn: filterSafeSeq, safe: true},
+	{name: "striptags", fn: filterStripTags, safe: true, text: true},
+	{name: "truncatechars_html", fn: filterTruncateCharsHTML, args: argRequired, safe: true, text: true},
+	{name: "truncatewords_html", fn: filterTruncateWordsHTML, args: argRequired, safe: true, text: true},
 	{name: "urlencode", fn: filterURLEncode, args: argOptional, text: true},
+	{name: "urlize", fn: filterURLize, args: argWrong, safe: true, text: true},
+	{name: "urlizetrunc", fn: filterURLizeTrunc, args: argRequired, safe: true, text: true},
 }
 
 func filterEscape(c *call, in Value) (Value, error) { return c.st.conditionalEscape(in) }

@@ -14,6 +14,7 @@ var numberFilters = []filterDef{
 	{name: "floatformat", fn: filterFloatFormat, args: argOptional, safe: true},
 	{name: "get_digit", fn: filterGetDigit, args: argRequired},
 	{name: "pluralize", fn: filterPluralize, args: argOptional},
+	{name: "stringformat", fn: filterStringFormat, args: argRequired, safe: true},
 }
 
 func filterAdd(c *call, in Value) (Value, error) {

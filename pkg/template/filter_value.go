@@ -5,6 +5,7 @@ import "strings"
 var valueFilters = []filterDef{
 	{name: "default", fn: filterDefault, args: argRequired, raw: true},
 	{name: "default_if_none", fn: filterDefaultIfNone, args: argRequired, raw: true},
+	{name: "pprint", fn: filterPPrint, safe: true},
 	{name: "yesno", fn: filterYesNo, args: argOptional},
 }
 
