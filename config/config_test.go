@@ -28,7 +28,7 @@ func load(t *testing.T, text string, environ ...string) (*Config, []string, erro
 	}
 	c, warnings, err := Load(path, environ)
 	if err != nil {
-		err = fmt.Errorf("%s", strings.ReplaceAll(err.Error(), filepath.Dir(path)+"/", "")) //nolint:err113 // only its text is looked at
+		err = fmt.Errorf("%s", strings.ReplaceAll(err.Error(), filepath.Dir(path)+"/", ""))
 	}
 	return c, warnings, err
 }

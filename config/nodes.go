@@ -46,9 +46,29 @@ func (l *loader) at(path, format string, args ...any) {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// nodes parses the file; nil if it is no YAML mapping.
-func (l *loader) nodes(data []byte) *yaml.Node {
+func (l *loader) reset() {
 	l.origin, l.expanded, l.places = map[*yaml.Node]string{}, map[*yaml.Node]bool{}, map[string]*yaml.Node{}
+}
+
+// nodes parses the configuration; nil if it is no YAML mapping.
+func (l *loader) nodes(data []byte) *yaml.Node {
+	l.reset()
+	root := l.document(data)
+	switch {
+	case root == nil:
+		return nil
+	case isNull(root):
+		return &yaml.Node{Kind: yaml.MappingNode}
+	case root.Kind != yaml.MappingNode:
+		l.fail(root, "", "the file is no mapping of settings")
+		return nil
+	}
+	l.plain(root, "")
+	return root
+}
+
+// document parses the one document of a file; nil if there is none that is proper.
+func (l *loader) document(data []byte) *yaml.Node {
 	d := yaml.NewDecoder(strings.NewReader(string(data)))
 	var doc, second yaml.Node
 	err := d.Decode(&doc)
@@ -59,7 +79,7 @@ func (l *loader) nodes(data []byte) *yaml.Node {
 		}
 	}
 	if err == io.EOF { //nolint:errorlint // the decoder returns it bare
-		return &yaml.Node{Kind: yaml.MappingNode}
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 	}
 	if err != nil {
 		e := Error{Origin: l.file}
@@ -70,16 +90,7 @@ func (l *loader) nodes(data []byte) *yaml.Node {
 		l.errs = append(l.errs, e)
 		return nil
 	}
-	root := doc.Content[0]
-	if isNull(root) {
-		return &yaml.Node{Kind: yaml.MappingNode}
-	}
-	if root.Kind != yaml.MappingNode {
-		l.fail(root, "", "the file is no mapping of settings")
-		return nil
-	}
-	l.plain(root, "")
-	return root
+	return doc.Content[0]
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }

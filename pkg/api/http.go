@@ -191,7 +191,7 @@ func (a *api) identify(next http.Handler) http.Handler {
 		i := &info{id: r.Header.Get("X-Request-Id")}
 		if !requestID.MatchString(i.id) {
 			var b [8]byte
-			rand.Read(b[:]) //nolint:errcheck // never fails
+			rand.Read(b[:]) // never fails
 			i.id = hex.EncodeToString(b[:])
 		}
 		h := w.Header()
