@@ -12,7 +12,6 @@ import (
 )
 
 var (
-	secretType   = reflect.TypeFor[Secret]()
 	durationType = reflect.TypeFor[Duration]()
 	stdDuration  = reflect.TypeFor[time.Duration]()
 )

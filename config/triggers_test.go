@@ -13,8 +13,11 @@ func TestReadTriggers(t *testing.T) {
 		want       []string // the bodies, or part of the error
 		fails      bool
 	}{
-		{"list", "- name: a\n  active: True\n  webhooks: [{url: 'https://x', timeout_secs: 2.50}]\n  payload: {z: \"{{ instance.id }}\", a: <b>, when: 2024-01-02, none: ~}\n- {name: b}\n",
-			[]string{`{"name":"a","active":true,"webhooks":[{"url":"https://x","timeout_secs":2.50}],"payload":{"z":"{{ instance.id }}","a":"<b>","when":"2024-01-02","none":null}}`, `{"name":"b"}`}, false},
+		{
+			"list", "- name: a\n  active: True\n  webhooks: [{url: 'https://x', timeout_secs: 2.50}]\n  payload: {z: \"{{ instance.id }}\", a: <b>, when: 2024-01-02, none: ~}\n- {name: b}\n",
+			[]string{`{"name":"a","active":true,"webhooks":[{"url":"https://x","timeout_secs":2.50}],"payload":{"z":"{{ instance.id }}","a":"<b>","when":"2024-01-02","none":null}}`, `{"name":"b"}`},
+			false,
+		},
 		{"one", "name: a\npayload: |\n  line\n", []string{`{"name":"a","payload":"line\n"}`}, false},
 		{"JSON", `[{"name":"a","payload":{"b":1e3}}]`, []string{`{"name":"a","payload":{"b":1e3}}`}, false},
 		{"empty", "# nothing\n", nil, false},

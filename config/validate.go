@@ -251,7 +251,7 @@ func (l *loader) egress(c *Config) {
 		return
 	}
 	errs := []error{err}
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each is told where it is
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		errs = several.Unwrap()
 	}
 	for _, e := range errs {

@@ -63,8 +63,10 @@ func asProblem(err error) *problem {
 	case errors.As(err, &bad):
 		return invalid(bad.Problems)
 	case errors.As(err, &conflict):
-		return &problem{Status: http.StatusConflict, Code: "conflict", Detail: conflict.Detail,
-			Errors: []trigger.Problem{{Pointer: conflict.Pointer, Code: trigger.CodeConflict, Detail: conflict.Detail}}}
+		return &problem{
+			Status: http.StatusConflict, Code: "conflict", Detail: conflict.Detail,
+			Errors: []trigger.Problem{{Pointer: conflict.Pointer, Code: trigger.CodeConflict, Detail: conflict.Detail}},
+		}
 	case errors.As(err, &unavailable):
 		return &problem{Status: http.StatusServiceUnavailable, Code: unavailable.Code, Detail: unavailable.Detail, RetryAfter: max(unavailable.RetryAfter, time.Second)}
 	case errors.Is(err, trigger.ErrNotFound):

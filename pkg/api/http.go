@@ -125,8 +125,10 @@ func readBody(r *http.Request, use bodyUse) ([]byte, error) {
 	if use == noBody {
 		return nil, nil
 	}
-	tooLarge := &problem{Status: http.StatusRequestEntityTooLarge, Code: trigger.CodeTooLarge,
-		Detail: fmt.Sprintf("the body has more than %d bytes", trigger.MaxBody)}
+	tooLarge := &problem{
+		Status: http.StatusRequestEntityTooLarge, Code: trigger.CodeTooLarge,
+		Detail: fmt.Sprintf("the body has more than %d bytes", trigger.MaxBody),
+	}
 	if r.ContentLength > trigger.MaxBody {
 		return nil, tooLarge
 	}
@@ -243,8 +245,10 @@ func (a *api) bound(next http.Handler) http.Handler {
 			defer func() { <-a.inFlight }()
 			next.ServeHTTP(w, r)
 		default:
-			a.answer(w, infoOf(r.Context()), &problem{Status: http.StatusTooManyRequests, Code: "too_many_requests", RetryAfter: time.Second,
-				Detail: fmt.Sprintf("%d requests are being answered already", maxInFlight)})
+			a.answer(w, infoOf(r.Context()), &problem{
+				Status: http.StatusTooManyRequests, Code: "too_many_requests", RetryAfter: time.Second,
+				Detail: fmt.Sprintf("%d requests are being answered already", maxInFlight),
+			})
 		}
 	})
 }

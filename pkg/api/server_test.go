@@ -153,7 +153,7 @@ func TestTooManyRequests(t *testing.T) {
 	for range 128 {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			r, err := http.NewRequestWithContext(ctx, "POST", s.http.URL+collection, strings.NewReader(examples[2]))
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.http.URL+collection, strings.NewReader(examples[2]))
 			if err != nil {
 				t.Error(err)
 				return
@@ -184,7 +184,7 @@ func TestHugeBodies(t *testing.T) {
 		if chunked {
 			body = io.MultiReader(body) // hides the length
 		}
-		r, err := http.NewRequestWithContext(t.Context(), "POST", s.http.URL+collection, body)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.http.URL+collection, body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,8 +65,10 @@ func show(rec trigger.Record, secret trigger.SecretParam) []byte {
 		if ro.Status.Blocker == "" && a.State == trigger.Activating {
 			ro.Status.Blocker = a.Blocker
 		}
-		ro.Status.Activations = append(ro.Status.Activations, activation{a.ContentType.Source, a.ContentType.AppLabel, a.ContentType.ModelName,
-			a.Signal.String(), a.Schema, a.Table, string(a.State), string(a.Position), a.Blocker})
+		ro.Status.Activations = append(ro.Status.Activations, activation{
+			a.ContentType.Source, a.ContentType.AppLabel, a.ContentType.ModelName,
+			a.Signal.String(), a.Schema, a.Table, string(a.State), string(a.Position), a.Blocker,
+		})
 	}
 	more, err := json.Marshal(ro)
 	if err != nil { // strings and times of this age always encode

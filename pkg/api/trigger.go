@@ -300,12 +300,11 @@ func ifRevision(r *request) (int64, error) {
 	if len(header) > 1 || strings.Contains(header[0], ",") {
 		return 0, badRequest("invalid_if_match", "If-Match must be one ETag or *")
 	}
-	text, ok := strings.CutPrefix(strings.TrimSpace(header[0]), `"r`)
-	rev, err := strconv.ParseInt(strings.TrimSuffix(text, `"`), 10, 64)
-	if !ok || err != nil || etag(rev) != strings.TrimSpace(header[0]) {
-		return -1, nil
+	tag := strings.TrimSpace(header[0])
+	if rev, ok := parseID(strings.TrimSuffix(strings.TrimPrefix(tag, `"r`), `"`)); ok && etag(rev) == tag {
+		return rev, nil
 	}
-	return rev, nil
+	return -1, nil
 }
 
 func writeOptions(r *request) (WriteOptions, error) {

@@ -153,7 +153,7 @@ func TestPatch(t *testing.T) {
 		`{"config_signals":null}`:   "/config_signals required",
 		`{"id":99}`:                 "/id read_only",
 		`{"active":1,"webhooks":0}`: "/active invalid_type;/webhooks invalid_type",
-		`{"webhooks":[{"url":"https://x.com"},{"url":"x"}],"nmae":1}`: "/nmae unknown_field;/webhooks/1/url invalid",
+		`{"webhooks":[{"url":"https://x.com"},{"url":"x"}],"nane":1}`: "/nane unknown_field;/webhooks/1/url invalid",
 	} {
 		bad := s.do("PATCH", at, body)
 		s.want(http.StatusUnprocessableEntity, bad)
@@ -412,7 +412,7 @@ func TestList(t *testing.T) {
 	if got := strings.Join(pages, "|"); got != "t0t1|t2t3|t4" {
 		t.Errorf("pages %s", got)
 	}
-	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "cursor=", "cursor=x", "cursor=YWZ0ZXI6LTE", "active=1", "signal=x", "nmae=x"} {
+	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "cursor=", "cursor=x", "cursor=YWZ0ZXI6LTE", "active=1", "signal=x", "nane=x"} {
 		s.want(http.StatusBadRequest, s.do("GET", collection+"?"+bad, ""))
 	}
 }

@@ -180,8 +180,10 @@ func (d *decoder) trigger(n *node, t *Trigger) {
 		}},
 		{name: "ordering_key", nullable: true, read: func(n *node, p string) { d.text(n, p, &t.OrderingKey, maxTemplate) }},
 		// Read-only: a client that sends back what it got is right.
-		{name: "status", nullable: true}, {name: "warnings", nullable: true},
-		{name: "created_at", nullable: true}, {name: "updated_at", nullable: true},
+		{name: "status", nullable: true},
+		{name: "warnings", nullable: true},
+		{name: "created_at", nullable: true},
+		{name: "updated_at", nullable: true},
 	})
 	if t.OrderingKey != "" && (t.Ordering == OrderSource || t.Ordering == OrderNone) {
 		d.add("/ordering_key", CodeConflict, "has no meaning with ordering %s", t.Ordering)

@@ -100,8 +100,10 @@ func notUTF8(body []byte) string {
 func (p *parser) fail(format string, args ...any) *Problem {
 	line := 1 + bytes.Count(p.src[:min(p.pos, len(p.src))], []byte("\n"))
 	column := min(p.pos, len(p.src)) - bytes.LastIndexByte(p.src[:min(p.pos, len(p.src))], '\n')
-	return &Problem{Pointer: pointer(p.path), Code: CodeMalformed,
-		Detail: fmt.Sprintf("line %d, column %d: %s", line, column, fmt.Sprintf(format, args...))}
+	return &Problem{
+		Pointer: pointer(p.path), Code: CodeMalformed,
+		Detail: fmt.Sprintf("line %d, column %d: %s", line, column, fmt.Sprintf(format, args...)),
+	}
 }
 
 // pointer writes an RFC 6901 pointer.

@@ -117,8 +117,10 @@ func inheritIDs(t, old *Trigger) []Problem {
 	for at, id := range t.destinations() {
 		taken[*id] = true
 		if *id != "" && !owned[*id] && Assigned(*id) {
-			problems = append(problems, Problem{at + "/id", CodeUnknown,
-				"this trigger has no destination with this id; d and a number is what the server assigns"})
+			problems = append(problems, Problem{
+				at + "/id", CodeUnknown,
+				"this trigger has no destination with this id; d and a number is what the server assigns",
+			})
 		}
 	}
 	for at, id := range t.destinations() {

@@ -241,8 +241,10 @@ func (ps Params) MarshalJSON() ([]byte, error) {
 func (ps *Params) UnmarshalJSON(b []byte) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fmt.Errorf("read parameters: no object: %v", err)
+	if t, err := d.Token(); err != nil {
+		return fmt.Errorf("read parameters: %w", err)
+	} else if t != json.Delim('{') {
+		return fmt.Errorf("read parameters: %v is no object", t)
 	}
 	*ps = Params{}
 	for d.More() {

@@ -119,8 +119,10 @@ func TestValidate(t *testing.T) {
 		{"long timeouts", with(`"webhooks":[{"url":"https://a.com","timeout_secs":10.5}],"msg_broker_queues":[{"name":"fixed","timeout_secs":5}]`), nil, "", "/webhooks/0/timeout_secs: the configuration allows at most 10 seconds"},
 		{"unknown broker", with(`"msg_broker_queues":[{"name":"fixd"}]`), nil, "/msg_broker_queues/0/name unknown", ""},
 		{"unknown action", with(`"actions":[{"name":"fixed"}]`), nil, "/actions/0/name unknown", ""},
-		{"fixed", with(`"msg_broker_queues":[{"name":"fixed","conn_details":{"bootstrap_servers":"k:1"},"parameters":{"topic":"t","x":"y"}}]`), nil,
-			"/msg_broker_queues/0/conn_details/bootstrap_servers not_allowed;/msg_broker_queues/0/parameters/topic not_allowed", ""},
+		{
+			"fixed", with(`"msg_broker_queues":[{"name":"fixed","conn_details":{"bootstrap_servers":"k:1"},"parameters":{"topic":"t","x":"y"}}]`), nil,
+			"/msg_broker_queues/0/conn_details/bootstrap_servers not_allowed;/msg_broker_queues/0/parameters/topic not_allowed", "",
+		},
 		{"what the kind lacks", with(`"actions":[{"name":"open","parameters":{"partition":"7"}}]`), nil, "/actions/0/conn_details/bootstrap_servers required;/actions/0/parameters/partition invalid", ""},
 		{"numbers as a file has them", with(`"actions":[{"name":"open","conn_details":{"bootstrap_servers":"x"},"parameters":{"partition":7}}]`), nil, "", ""},
 		{"templates", model("Sale", ""), func(e *Env) {

@@ -106,8 +106,10 @@ func testTriggers(t *testing.T, url string) {
 	r := trigger.Record{
 		Trigger:  decode(t, `,"name":"é '; DROP TABLE triggers; --","webhooks":[{"url":"https://example.com","headers":{"B":"1","A":"\u0000"}}],"payload":{"z":1.50,"a":"<\ud83d\ude00>"}`),
 		Warnings: []string{`with "quotes"`},
-		Activations: []trigger.Activation{{ContentType: signal.ContentType{Source: "shop", AppLabel: "myapp", ModelName: "Sale"}, Signal: signal.PostSave,
-			Schema: "public", Table: "myapp_sale", State: trigger.Active, Seq: math.MaxUint64, Position: "0/16B3748"}},
+		Activations: []trigger.Activation{{
+			ContentType: signal.ContentType{Source: "shop", AppLabel: "myapp", ModelName: "Sale"}, Signal: signal.PostSave,
+			Schema: "public", Table: "myapp_sale", State: trigger.Active, Seq: math.MaxUint64, Position: "0/16B3748",
+		}},
 	}
 	if err := s.CreateTrigger(t.Context(), &r); err != nil {
 		t.Fatal(err)
@@ -247,8 +249,10 @@ func testActivations(t *testing.T, url string) {
 func testQueries(t *testing.T, url string) {
 	s := open(t, url)
 	for i := range 5 {
-		r := trigger.Record{Trigger: decode(t, fmt.Sprintf(`,"name":"t%d","active":%v`, i, i%2 == 0)),
-			Activations: []trigger.Activation{{ContentType: signal.ContentType{ModelName: fmt.Sprint(i)}, State: trigger.Pending}}}
+		r := trigger.Record{
+			Trigger:     decode(t, fmt.Sprintf(`,"name":"t%d","active":%v`, i, i%2 == 0)),
+			Activations: []trigger.Activation{{ContentType: signal.ContentType{ModelName: fmt.Sprint(i)}, State: trigger.Pending}},
+		}
 		if err := s.CreateTrigger(t.Context(), &r); err != nil {
 			t.Fatal(err)
 		}
