@@ -18,7 +18,9 @@ func (refusal) Error() string { return "not allowed" }
 func (refusal) Blocked() bool { return true }
 
 func TestClassify(t *testing.T) {
-	op := func(err error) error { return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", err)} }
+	op := func(err error) error {
+		return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", err)}
+	}
 	tests := []struct {
 		name  string
 		err   error

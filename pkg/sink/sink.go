@@ -29,6 +29,22 @@ type Message struct {
 	Committed   time.Time
 }
 
+// Names of the headers or attributes that kinds other than webhooks send with every
+// message.
+const (
+	HeaderEventID     = "event-id" // Message.ID
+	HeaderSignal      = "event-signal"
+	HeaderModel       = "event-content-type"
+	HeaderCommitted   = "event-committed-at" // RFC 3339, UTC
+	HeaderContentType = "content-type"       // of the body
+)
+
+// EventHeaders appends the headers that say what m is about.
+func (m *Message) EventHeaders(dst []Header) []Header {
+	return append(dst, Header{HeaderEventID, m.ID}, Header{HeaderSignal, m.Signal}, Header{HeaderModel, m.Model},
+		Header{HeaderCommitted, m.Committed.UTC().Format(time.RFC3339Nano)}, Header{HeaderContentType, m.ContentType})
+}
+
 // Sink sends messages to one place. Connecting is lazy or part of Open; a Sink mends
 // its own connections.
 type Sink interface {

@@ -5,12 +5,14 @@ import (
 	"strings"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/sink/kafka"
 	"github.com/waltrigger/waltrigger/pkg/sink/webhook"
 )
 
 // Kinds has one line for each kind.
 var Kinds = []sink.Kind{
 	webhook.Kind,
+	kafka.Kind,
 }
 
 // Find returns the kind of that name, in any case.

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -18,7 +21,9 @@ import (
 const (
 	maxResponseHead = 16 << 10 // also the size of a connection's read buffer
 	maxResponseBody = 64 << 10 // what is read of a body to keep the connection
-	bodyTime        = time.Second
+	bodyTime        = 500 * time.Millisecond
+	patience        = 20 * time.Millisecond // before which the end of a context is not noticed
+	fitsSocket      = 16 << 10
 	maxInform       = 10       // informational responses before the real one
 	keepBuffer      = 64 << 10 // a larger write buffer is not kept
 )
@@ -31,6 +36,7 @@ type conn struct {
 	r     *bufio.Reader
 	w     []byte
 	head  fasthttp.ResponseHeader
+	stop  func() bool // ends the watch over the context; nil = there is none
 }
 
 func newConn(c net.Conn, key hostKey) *conn {
@@ -52,47 +58,76 @@ type responseError struct{ err error }
 func (e *responseError) Error() string { return "read response: " + e.err.Error() }
 
 // exchange sends a request and reads its response, until ctx ends or the deadline.
+//
+// Watching ctx costs more than all else here that is not a system call, and most
+// receivers answer at once: it is watched only when the answer lets wait for itself,
+// and while a body is written that may not fit into the socket's buffer.
 func (c *conn) exchange(ctx context.Context, q *request, deadline time.Time) (response, error) {
-	if err := c.SetDeadline(deadline); err != nil {
-		return response{unanswered: true}, err
-	}
-	var stop func() bool
-	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	}
-	r, err := c.roundTrip(q, deadline)
-	if stop != nil && !stop() {
-		r.last = true // the deadline in the past may come at any time
+	r, err := c.roundTrip(ctx, q, deadline)
+	if c.stop != nil {
+		if !c.stop() {
+			r.last = true // the deadline in the past may come at any time
+		}
+		c.stop = nil
 	}
 	return r, err
 }
 
-func (c *conn) roundTrip(q *request, deadline time.Time) (response, error) {
+func (c *conn) roundTrip(ctx context.Context, q *request, deadline time.Time) (response, error) {
+	if err := ctx.Err(); err != nil {
+		return response{unanswered: true}, err
+	}
+	soon := time.Now().Add(patience)
+	if soon.After(deadline) {
+		soon = deadline
+	}
+	err := errors.Join(c.SetWriteDeadline(deadline), c.SetReadDeadline(soon))
+	if err == nil && len(q.m.Body) > fitsSocket {
+		err = c.watch(ctx, deadline)
+	}
+	if err != nil {
+		return response{unanswered: true}, err
+	}
 	werr := c.write(q)
-	if werr != nil {
-		// It may have answered before it had read everything, such as 413, and closed.
-		var ne net.Error
-		if errors.As(werr, &ne) && ne.Timeout() {
-			return response{unanswered: true}, werr
+	if werr != nil && isTimeout(werr) {
+		return response{unanswered: true}, werr
+	}
+	_, err = c.r.Peek(1)
+	if err != nil && c.stop == nil && isTimeout(err) {
+		if err = c.watch(ctx, deadline); err == nil {
+			_, err = c.r.Peek(1)
 		}
 	}
-	if _, err := c.r.Peek(1); err != nil {
+	if err != nil {
 		if werr != nil {
 			err = werr
 		}
 		return response{unanswered: true}, err
 	}
-	r, err := c.readHead()
+	r, err := c.readHead(ctx, deadline)
 	if err != nil {
 		return response{}, err
 	}
-	if werr != nil {
-		r.last = true
-	}
-	if !r.last {
+	// It may have answered before it had read everything, such as 413.
+	if r.last = r.last || werr != nil; !r.last {
 		r.last = !c.drain(r.status, deadline)
 	}
 	return r, nil
+}
+
+// watch makes reads wait until deadline, and reads and writes fail when ctx ends.
+func (c *conn) watch(ctx context.Context, deadline time.Time) error {
+	if c.stop != nil {
+		return nil
+	}
+	err := c.SetReadDeadline(deadline)
+	c.stop = context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	return err
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 // write sends head and body, in one packet if they are small.
@@ -110,8 +145,13 @@ func (c *conn) write(q *request) error {
 }
 
 // readHead reads up to the end of the final response's head.
-func (c *conn) readHead() (response, error) {
+func (c *conn) readHead(ctx context.Context, deadline time.Time) (response, error) {
 	for range maxInform {
+		if b, _ := c.r.Peek(c.r.Buffered()); !bytes.Contains(b, []byte("\r\n\r\n")) {
+			if err := c.watch(ctx, deadline); err != nil {
+				return response{}, err
+			}
+		}
 		if err := c.head.Read(c.r); err != nil {
 			return response{}, headError(err)
 		}
@@ -134,13 +174,14 @@ func (c *conn) readHead() (response, error) {
 
 // headError leaves out the bytes that fasthttp quotes: a receiver may repeat a secret.
 func headError(err error) error {
-	var ne net.Error
 	var small *fasthttp.ErrSmallBuffer
 	switch {
 	case errors.As(err, &small):
 		return &responseError{fmt.Errorf("head larger than %d bytes", maxResponseHead)}
-	case errors.As(err, &ne):
-		return err
+	case isTimeout(err):
+		return os.ErrDeadlineExceeded
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return io.ErrUnexpectedEOF
 	default:
 		return &responseError{errors.New("it is not HTTP/1.1, or was cut off")}
 	}

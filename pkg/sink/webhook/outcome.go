@@ -16,6 +16,9 @@ const maxRetryAfter = 24 * time.Hour
 
 // outcome says what a response means, nil = accepted.
 func outcome(t *target, r response) error {
+	if r.status < 300 {
+		return nil
+	}
 	e := &sink.Error{Class: sink.Rejected, Code: "http_" + strconv.Itoa(r.status)}
 	what := strconv.Itoa(r.status)
 	if text := http.StatusText(r.status); text != "" {
@@ -23,8 +26,6 @@ func outcome(t *target, r response) error {
 	}
 	e.Err = fmt.Errorf("%s answered %s", t, what)
 	switch s := r.status; {
-	case s < 300:
-		return nil
 	case s < 400:
 		e.Code = "redirect_refused"
 		e.Err = fmt.Errorf("%s answered %s: redirects are not followed; %w", t, what, leads(t, r.location))
