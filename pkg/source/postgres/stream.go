@@ -184,17 +184,17 @@ func (x *session) loop(ctx context.Context, out chan<- source.Batch, kick <-chan
 			return err
 		default:
 		}
-		if x.gather.on {
-			time.Sleep(gatherWait)
+		if x.gather.wait > 0 {
+			time.Sleep(x.gather.wait)
 		}
-		if err := x.read(); err != nil {
+		if err := x.read(ctx); err != nil {
 			return err
 		}
 	}
 }
 
 // read waits for data until the next tick.
-func (x *session) read() error {
+func (x *session) read(ctx context.Context) error {
 	n, err := x.wire.fill()
 	x.gather.saw(n, time.Now())
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -202,6 +202,7 @@ func (x *session) read() error {
 	}
 	if n == 0 {
 		x.wire.idle()
+		return ctx.Err() // the end of ctx wakes the read
 	}
 	return nil
 }
