@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -172,10 +173,20 @@ func renderOne(src, contextFile string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("read context: %w", err)
 	}
-	text, err := template.RenderJSON(src, data)
-	if err != nil {
-		return err
+	if !json.Valid(data) {
+		return fmt.Errorf("read context: %s is no JSON", contextFile)
 	}
-	_, err = out.Write(append(text, '\n'))
+	line, err := json.Marshal(map[string]any{"template": src, "context": json.RawMessage(data)})
+	if err != nil {
+		return fmt.Errorf("encode context: %w", err)
+	}
+	var answer struct{ Output, Error string }
+	if err := json.Unmarshal(template.RenderJSONLine(line, nil), &answer); err != nil {
+		return fmt.Errorf("decode answer: %w", err)
+	}
+	if answer.Error != "" {
+		return errors.New(answer.Error)
+	}
+	_, err = fmt.Fprintln(out, answer.Output)
 	return err
 }

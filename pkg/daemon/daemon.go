@@ -142,6 +142,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	// The first calls find sources that can be asked, if they can be at all.
 	d.awaitSources(gctx)
 	d.triggers.begun()
+	g.Go(func() error { return (&files{cfg: d.cfg, triggers: d.triggers}).watch(gctx) })
 	g.Go(d.admin.Serve)
 	d.log.Info("ready", "version", d.version, "admin", d.admin.Addr().String(), "ops", d.ops.Addr().String())
 	g.Go(func() error {

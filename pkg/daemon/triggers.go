@@ -60,6 +60,33 @@ func (s *triggers) Check(ctx context.Context, _ int64, t *trigger.Trigger) []tri
 }
 
 func (s *triggers) Create(ctx context.Context, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
+	return s.create(ctx, t, trigger.FromAPI, o)
+}
+
+func (s *triggers) Replace(ctx context.Context, id int64, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
+	if err := s.ownedByFile(ctx, id); err != nil {
+		return trigger.Record{}, err
+	}
+	return s.replace(ctx, id, t, o)
+}
+
+func (s *triggers) Delete(ctx context.Context, id, ifRevision int64) error {
+	if err := s.ownedByFile(ctx, id); err != nil {
+		return err
+	}
+	return s.remove(ctx, id, ifRevision)
+}
+
+// ownedByFile refuses to change a trigger that the operator keeps in a file.
+func (s *triggers) ownedByFile(ctx context.Context, id int64) error {
+	r, err := s.store.Trigger(ctx, id)
+	if err == nil && r.Origin == trigger.FromFile {
+		err = &trigger.ConflictError{Detail: "the trigger is kept in a file of the configuration: change it there"}
+	}
+	return err
+}
+
+func (s *triggers) create(ctx context.Context, t *trigger.Trigger, from trigger.Origin, o api.WriteOptions) (trigger.Record, error) {
 	if problems := trigger.Inherit(t, nil); len(problems) > 0 {
 		return trigger.Record{}, &trigger.InvalidError{Problems: problems}
 	}
@@ -67,6 +94,7 @@ func (s *triggers) Create(ctx context.Context, t *trigger.Trigger, o api.WriteOp
 	if err != nil {
 		return r, err
 	}
+	r.Origin = from
 	s.writing.Lock()
 	err = s.store.CreateTrigger(ctx, &r)
 	if err == nil {
@@ -80,14 +108,14 @@ func (s *triggers) Create(ctx context.Context, t *trigger.Trigger, o api.WriteOp
 	r, err = s.activate(ctx, r, o)
 	if err != nil { // the source went away in the meantime: as if it had been asked first
 		undo := context.WithoutCancel(ctx)
-		if delErr := s.Delete(undo, id, revision); delErr != nil && !errors.Is(delErr, trigger.ErrNotFound) {
+		if delErr := s.remove(undo, id, revision); delErr != nil && !errors.Is(delErr, trigger.ErrNotFound) {
 			s.log.Error("take back a trigger that could not be activated", "trigger", id, "err", delErr)
 		}
 	}
 	return r, err
 }
 
-func (s *triggers) Replace(ctx context.Context, id int64, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
+func (s *triggers) replace(ctx context.Context, id int64, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
 	was, err := s.store.Trigger(ctx, id)
 	if err != nil {
 		return was, err
@@ -108,7 +136,7 @@ func (s *triggers) Replace(ctx context.Context, id int64, t *trigger.Trigger, o 
 	}
 	s.writing.Unlock()
 	if errors.Is(err, trigger.ErrStale) && o.IfRevision == 0 && ctx.Err() == nil {
-		return s.Replace(ctx, id, t, o)
+		return s.replace(ctx, id, t, o)
 	}
 	if err != nil {
 		return r, err
@@ -130,7 +158,7 @@ func cmpOr(a, b int64) int64 {
 	return b
 }
 
-func (s *triggers) Delete(ctx context.Context, id, ifRevision int64) error {
+func (s *triggers) remove(ctx context.Context, id, ifRevision int64) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.store.DeleteTrigger(ctx, id, ifRevision); err != nil {

@@ -72,8 +72,8 @@ func (s *Store) CreateTrigger(ctx context.Context, r *trigger.Record) error {
 		if err := checkName(ctx, tx, t); err != nil {
 			return err
 		}
-		res, err := tx.ExecContext(ctx, `INSERT INTO triggers (name, revision, document, warnings, created_at, updated_at) VALUES (?, 1, '{}', ?, ?, ?)`,
-			nullable(t.Name), warnings(r.Warnings), timestamp(now), timestamp(now))
+		res, err := tx.ExecContext(ctx, `INSERT INTO triggers (name, origin, revision, document, warnings, created_at, updated_at) VALUES (?, ?, 1, '{}', ?, ?, ?)`,
+			nullable(t.Name), origin(r.Origin), warnings(r.Warnings), timestamp(now), timestamp(now))
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (s *Store) CreateTrigger(ctx context.Context, r *trigger.Record) error {
 	if err != nil {
 		return err
 	}
-	r.Trigger, r.Revision = t, 1
+	r.Trigger, r.Origin, r.Revision = t, origin(r.Origin), 1
 	return nil
 }
 
@@ -102,23 +102,24 @@ func (s *Store) CreateTrigger(ctx context.Context, r *trigger.Record) error {
 func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision int64) error {
 	t := r.Trigger.Clone()
 	var revision int64
+	var was trigger.Origin
 	err := s.update(ctx, "update trigger", func(tx *sql.Tx) error {
-		was, err := scanTrigger(tx.QueryRowContext(ctx, selectTriggers+` WHERE id = ?`, t.ID))
+		old, err := scanTrigger(tx.QueryRowContext(ctx, selectTriggers+` WHERE id = ?`, t.ID))
 		if err != nil {
 			return err
 		}
-		if ifRevision != 0 && ifRevision != was.Revision {
+		if ifRevision != 0 && ifRevision != old.Revision {
 			return trigger.ErrStale
 		}
-		revision = was.Revision
-		t.CreatedAt, t.UpdatedAt = was.Trigger.CreatedAt, was.Trigger.UpdatedAt
+		revision, was = old.Revision, old.Origin
+		t.CreatedAt, t.UpdatedAt = old.Trigger.CreatedAt, old.Trigger.UpdatedAt
 		if err := checkName(ctx, tx, t); err != nil {
 			return err
 		}
 		if err := saveDestinations(ctx, tx, t); err != nil {
 			return err
 		}
-		if string(t.JSON()) != string(was.Trigger.JSON()) {
+		if string(t.JSON()) != string(old.Trigger.JSON()) {
 			revision++
 			t.UpdatedAt = s.now().UTC().Truncate(time.Microsecond)
 		}
@@ -132,7 +133,7 @@ func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision
 	if err != nil {
 		return err
 	}
-	r.Trigger, r.Revision = t, revision
+	r.Trigger, r.Origin, r.Revision = t, was, revision
 	return nil
 }
 
@@ -256,13 +257,13 @@ func forgetDestinations(ctx context.Context, tx *sql.Tx, triggerID int64, keep [
 	return nil
 }
 
-const selectTriggers = `SELECT id, revision, document, warnings, created_at, updated_at FROM triggers`
+const selectTriggers = `SELECT id, origin, revision, document, warnings, created_at, updated_at FROM triggers`
 
 func scanTrigger(row interface{ Scan(...any) error }) (trigger.Record, error) {
 	var r trigger.Record
 	var id int64
 	var document, warned, created, updated string
-	err := row.Scan(&id, &r.Revision, &document, &warned, &created, &updated)
+	err := row.Scan(&id, &r.Origin, &r.Revision, &document, &warned, &created, &updated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, trigger.ErrNotFound
 	}
@@ -281,6 +282,13 @@ func scanTrigger(row interface{ Scan(...any) error }) (trigger.Record, error) {
 	}
 	r.Trigger.UpdatedAt, err = parseTimestamp(updated)
 	return r, err
+}
+
+func origin(o trigger.Origin) trigger.Origin {
+	if o == "" {
+		return trigger.FromAPI
+	}
+	return o
 }
 
 // nullable keeps unnamed triggers out of the uniqueness of names.

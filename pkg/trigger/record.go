@@ -13,10 +13,20 @@ import (
 // Record is a trigger as the store keeps it.
 type Record struct {
 	Trigger     *Trigger
+	Origin      Origin
 	Revision    int64 // grows with each change of the trigger; an ETag
 	Warnings    []string
 	Activations []Activation
 }
+
+// Origin says who keeps a trigger.
+type Origin string
+
+// Origins. The empty one is FromAPI.
+const (
+	FromAPI  Origin = "api"
+	FromFile Origin = "file" // of the configuration's triggers; the API only reads it
+)
 
 // State says how far an activation has come.
 type State string

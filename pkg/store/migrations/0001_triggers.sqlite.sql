@@ -2,6 +2,7 @@
 CREATE TABLE triggers (
     id         INTEGER PRIMARY KEY AUTOINCREMENT, -- never given out again
     name       TEXT UNIQUE,                       -- NULL = unnamed
+    origin     TEXT NOT NULL,                     -- api, or file: then only files change it
     revision   INTEGER NOT NULL,
     document   TEXT NOT NULL,                     -- JSON, as the API has it
     warnings   TEXT NOT NULL,                     -- JSON list
