@@ -55,8 +55,14 @@ func (s *triggers) ByName(ctx context.Context, name string) (trigger.Record, err
 	return s.store.TriggerByName(ctx, name)
 }
 
-func (s *triggers) Check(ctx context.Context, _ int64, t *trigger.Trigger) []trigger.Problem {
-	return trigger.Validate(ctx, t, s.env).Problems
+func (s *triggers) Check(ctx context.Context, id int64, t *trigger.Trigger) []trigger.Problem {
+	t = t.Clone()
+	var old *trigger.Trigger
+	if r, err := s.store.Trigger(ctx, id); err == nil {
+		old = r.Trigger
+	}
+	inherited := trigger.Inherit(t, old)
+	return trigger.Join(inherited, trigger.Validate(ctx, t, s.env).Problems)
 }
 
 func (s *triggers) Create(ctx context.Context, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
@@ -87,9 +93,6 @@ func (s *triggers) ownedByFile(ctx context.Context, id int64) error {
 }
 
 func (s *triggers) create(ctx context.Context, t *trigger.Trigger, from trigger.Origin, o api.WriteOptions) (trigger.Record, error) {
-	if problems := trigger.Inherit(t, nil); len(problems) > 0 {
-		return trigger.Record{}, &trigger.InvalidError{Problems: problems}
-	}
 	r, err := s.validate(ctx, t, nil, o)
 	if err != nil {
 		return r, err
@@ -121,9 +124,6 @@ func (s *triggers) replace(ctx context.Context, id int64, t *trigger.Trigger, o 
 		return was, err
 	}
 	t.ID = id
-	if problems := trigger.Inherit(t, was.Trigger); len(problems) > 0 {
-		return was, &trigger.InvalidError{Problems: problems}
-	}
 	r, err := s.validate(ctx, t, &was, o)
 	if err != nil {
 		return r, err
@@ -173,9 +173,14 @@ func (s *triggers) remove(ctx context.Context, id, ifRevision int64) error {
 
 // validate makes the record to be stored of t.
 func (s *triggers) validate(ctx context.Context, t *trigger.Trigger, was *trigger.Record, o api.WriteOptions) (trigger.Record, error) {
+	var old *trigger.Trigger
+	if was != nil {
+		old = was.Trigger
+	}
+	problems := trigger.Inherit(t, old)
 	v := trigger.Validate(ctx, t, s.env)
-	if len(v.Problems) > 0 {
-		return trigger.Record{}, &trigger.InvalidError{Problems: v.Problems}
+	if problems = trigger.Join(problems, v.Problems); len(problems) > 0 {
+		return trigger.Record{}, &trigger.InvalidError{Problems: problems}
 	}
 	if v.Unavailable != nil && o.Wait {
 		return trigger.Record{}, unavailable(v.Unavailable)
