@@ -39,6 +39,8 @@ func (st *state) attr(v Value, name string) (Value, bool) {
 		return intAttr(v, name)
 	case kFloat:
 		return floatAttr(v, name)
+	case kDecimal:
+		return decimalAttr(v, name)
 	case kDateTime, kDate, kTime, kDuration:
 		return st.temporalAttr(v, name)
 	}
@@ -221,6 +223,33 @@ func floatAttr(v Value, name string) (Value, bool) {
 	case "is_integer":
 		f := v.float()
 		return Bool(f == f && new(big.Float).SetFloat64(clampInf(f)).IsInt() && clampInf(f) == f), true
+	}
+	return Value{}, false
+}
+
+func decimalAttr(v Value, name string) (Value, bool) {
+	d, err := parseDecimal(v.s)
+	if err != nil {
+		return Value{}, false
+	}
+	switch name {
+	case "real", "conjugate", "canonical":
+		return v, true
+	case "imag":
+		return Decimal("0"), true
+	case "is_finite":
+		return Bool(d.special == 0), true
+	case "is_infinite":
+		return Bool(d.special == 'i'), true
+	case "is_nan":
+		return Bool(d.isNaN()), true
+	case "is_signed":
+		return Bool(d.neg), true
+	case "is_zero":
+		return Bool(d.special == 0 && d.coef.Sign() == 0), true
+	case "copy_abs":
+		d.neg = false
+		return Decimal(string(d.appendStr(nil))), true
 	}
 	return Value{}, false
 }

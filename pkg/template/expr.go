@@ -61,8 +61,15 @@ func (sc *scanner) operand() (operand, bool, error) {
 	start := sc.pos
 	if end := constantEnd(sc.s, start); end > 0 {
 		sc.pos = end
-		text := strings.TrimSuffix(strings.TrimPrefix(sc.s[start:end], "_("), ")")
-		return operand{lit: Safe(unescapeLiteral(text)), src: sc.s[start:end], at: sc.at + start}, true, nil
+		o := operand{src: sc.s[start:end], at: sc.at + start}
+		if text, ok := strings.CutPrefix(o.src, "_("); ok {
+			// As a message with parameters: percent signs are doubled.
+			o.lit = Safe(strings.ReplaceAll(unescapeLiteral(text[:len(text)-1]), "%", "%%"))
+			o.lit.f |= fLazy
+		} else {
+			o.lit = Safe(unescapeLiteral(o.src))
+		}
+		return o, true, nil
 	}
 	end := start
 	for end < len(sc.s) {
@@ -272,6 +279,7 @@ func (f *filterCall) apply(st *state, v Value) (Value, error) {
 			return v, err
 		}
 		in = String(s)
+		in.f = v.f & fSafe
 	}
 	if err := st.spend(1 + len(in.s)>>10); err != nil {
 		return v, err
@@ -280,7 +288,7 @@ func (f *filterCall) apply(st *state, v Value) (Value, error) {
 	if err != nil {
 		return out, err
 	}
-	if f.def.safe && v.safe() && !out.safe() {
+	if f.def.safe && in.safe() && in.isStr() && !out.safe() {
 		// Django's mark_safe turns whatever the filter returned into text.
 		s, err := st.str(out)
 		if err != nil {

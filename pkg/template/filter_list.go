@@ -46,7 +46,7 @@ func filterRandom(c *call, in Value) (Value, error) {
 }
 
 func filterJoin(c *call, in Value) (Value, error) {
-	if !c.st.auto && !c.arg.isStr() {
+	if !c.st.auto && !c.arg.isText() {
 		return in, fail(classAttribute, "%s has no attribute 'join'", c.arg.typeName())
 	}
 	items, err := c.st.iterate(in)

@@ -154,7 +154,7 @@ func filterGetDigit(c *call, in Value) (Value, error) {
 func filterPluralize(c *call, in Value) (Value, error) {
 	arg := "s"
 	if c.has {
-		if !c.arg.isStr() {
+		if !c.arg.isText() {
 			return c.pluralizeOdd()
 		}
 		arg = c.arg.s

@@ -85,7 +85,7 @@ func filterMakeList(c *call, in Value) (Value, error) {
 }
 
 func filterPhone(_ *call, in Value) (Value, error) {
-	if !in.isStr() {
+	if !in.isText() {
 		return in, fail(classAttribute, "%s has no attribute 'lower'", in.typeName())
 	}
 	const digits = "22233344455566677778889999"

@@ -27,7 +27,7 @@ func filterDefaultIfNone(c *call, in Value) (Value, error) {
 func filterYesNo(c *call, in Value) (Value, error) {
 	arg := "yes,no,maybe"
 	if c.has && !c.arg.IsNone() {
-		if !c.arg.isStr() {
+		if !c.arg.isText() {
 			return in, fail(classAttribute, "%s has no attribute 'split'", c.arg.typeName())
 		}
 		arg = c.arg.s

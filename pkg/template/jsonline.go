@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -178,7 +179,7 @@ func typedValue(name string, v Value) (Value, error) {
 		if err != nil {
 			return v, bad
 		}
-		return Duration(time.Duration(f*1e6) * time.Microsecond), nil
+		return Value{k: kDuration, n: int64(math.RoundToEven(f * 1e6))}, nil
 	}
 	if !v.isStr() {
 		return v, bad

@@ -137,6 +137,9 @@ func toInt(v Value) (Value, error) {
 		}
 		return d.toInt()
 	case kString:
+		if v.f&fLazy != 0 {
+			break
+		}
 		if i, ok := parseInt(v.s); ok {
 			return i, nil
 		}
@@ -176,6 +179,9 @@ func toFloat(v Value) (float64, error) {
 		}
 		return d.toFloat()
 	case kString:
+		if v.f&fLazy != 0 {
+			break
+		}
 		if f, ok := parseFloat(v.s); ok {
 			return f, nil
 		}

@@ -56,6 +56,11 @@ func (p *percent) format() (string, error) {
 			continue
 		}
 		p.i++
+		if strings.HasPrefix(p.s[p.i:], "%") {
+			p.i++
+			p.out = append(p.out, '%')
+			continue
+		}
 		arg, named, err := p.mapping()
 		if err != nil {
 			return "", err
@@ -63,10 +68,6 @@ func (p *percent) format() (string, error) {
 		sp, err := p.spec()
 		if err != nil {
 			return "", err
-		}
-		if sp.verb == '%' {
-			p.out = append(p.out, '%')
-			continue
 		}
 		if !named {
 			if p.used {

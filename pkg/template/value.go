@@ -68,6 +68,7 @@ const (
 	fZone                    // a date or time with an offset
 	fTuple                   // a list that is Python's tuple
 	fBig                     // o is a *big.Int
+	fLazy                    // a string written _("…"): no str to what insists on one
 )
 
 // Value is what a template works with. The zero Value is None. Values are small and
@@ -203,7 +204,11 @@ func (v Value) IsNone() bool { return v.k == kNone }
 
 func (v Value) safe() bool { return v.k == kString && v.f&fSafe != 0 }
 
-func (v Value) isStr() bool { return v.k == kString }
+// isStr tells whether v is a str for Python's isinstance.
+func (v Value) isStr() bool { return v.k == kString && v.f&fLazy == 0 }
+
+// isText tells whether v has the methods of a str.
+func (v Value) isText() bool { return v.k == kString }
 
 // norm decodes what was kept as text for the sake of printing it: it returns a value
 // whose fields can be read directly.
