@@ -10,7 +10,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-all}
-export GOFLAGS=${GOFLAGS:--buildvcs=false}
+# The flags of make build everywhere but under the race detector: packages are compiled
+# once for the tests, the demo, the chart and the image.
+export GOFLAGS="-buildvcs=false -trimpath" CGO_ENABLED=0
 go=${GO:-go}
 work=$PWD/.work
 mkdir -p "$work"
