@@ -21,6 +21,7 @@ type records struct {
 	headers []sarama.RecordHeader
 	refs    []*sarama.RecordHeader
 	event   []sink.Header
+	bytes   []byte // of headers
 
 	key   bytesEncoder
 	keyed sarama.ProducerMessage
@@ -40,7 +41,7 @@ func (r *records) reset(n int) {
 	}
 	r.all = r.all[:n]
 	clear(r.all)
-	r.headers, r.refs = r.headers[:0], r.refs[:0]
+	r.headers, r.refs, r.bytes = r.headers[:0], r.refs[:0], r.bytes[:0]
 }
 
 func (r *records) now() time.Time { return time.Now().Truncate(time.Millisecond) }
@@ -68,14 +69,23 @@ func (r *records) record(i int, m *sink.Message) (*sarama.Record, int) {
 	return rec, size(rec)
 }
 
-// header gives h a place. Pointers into r.headers must stay good, so it never grows in
-// place: a full one is left to those who point into it.
+// header gives h a place. Pointers into r.headers and r.bytes must stay good, so these
+// never grow: a full one is left to those who point into it.
 func (r *records) header(h sink.Header) *sarama.RecordHeader {
 	if len(r.headers) == cap(r.headers) {
 		r.headers = make([]sarama.RecordHeader, 0, max(2*cap(r.headers), 1024))
 	}
-	r.headers = append(r.headers, sarama.RecordHeader{Key: []byte(h.Name), Value: []byte(h.Value)})
+	r.headers = append(r.headers, sarama.RecordHeader{Key: r.copy(h.Name), Value: r.copy(h.Value)})
 	return &r.headers[len(r.headers)-1]
+}
+
+func (r *records) copy(s string) []byte {
+	if len(r.bytes)+len(s) > cap(r.bytes) {
+		r.bytes = make([]byte, 0, max(min(2*cap(r.bytes), 1<<20), 16<<10, len(s)))
+	}
+	at := len(r.bytes)
+	r.bytes = append(r.bytes, s...)
+	return r.bytes[at:len(r.bytes):len(r.bytes)]
 }
 
 func size(rec *sarama.Record) int {

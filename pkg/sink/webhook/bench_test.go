@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -31,6 +32,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(receiverVar) != "" {
 		receive()
 		return
+	}
+	flag.Parse()
+	if flag.Lookup("test.bench").Value.String() != "" { // fasthttp's client leaves goroutines
+		os.Exit(m.Run())
 	}
 	goleak.VerifyTestMain(m)
 }

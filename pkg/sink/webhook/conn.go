@@ -126,8 +126,8 @@ func (c *conn) watch(ctx context.Context, deadline time.Time) error {
 }
 
 func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
+	var te interface{ Timeout() bool } // fasthttp's is no net.Error
+	return errors.As(err, &te) && te.Timeout()
 }
 
 // write sends head and body, in one packet if they are small.
