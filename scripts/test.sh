@@ -5,7 +5,7 @@
 #   scripts/test.sh cover    only the Go tests, with coverage in .work/cover.html
 #   scripts/test.sh soak     only the Go tests, in their long forms (WALTRIGGER_TEST_SOAK=1)
 #
-# WALTRIGGER_TEST_STEPS="lint go" runs some steps only: lint scripts go race golden
+# TEST_STEPS="lint go" runs some steps only: lint scripts go race golden
 # helm image demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +24,7 @@ passed=0 failed=0 bad=() began=$SECONDS
 # step NAME CMD...: one line of result; a failure does not hide those that follow.
 step() {
   local name=$1 at=$SECONDS; shift
-  if [ -n "${WALTRIGGER_TEST_STEPS:-}" ] && [[ " $WALTRIGGER_TEST_STEPS " != *" $name "* ]]; then return 0; fi
+  if [ -n "${TEST_STEPS:-}" ] && [[ " $TEST_STEPS " != *" $name "* ]]; then return 0; fi
   echo "=== $name"
   if "$@"; then
     echo "--- PASS: $name ($((SECONDS - at))s)"; passed=$((passed + 1))
