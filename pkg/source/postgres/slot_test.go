@@ -1,0 +1,265 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+// prepare runs Prepare once with a fresh source.
+func prepare(t *testing.T, cfg Config, saved source.State) (source.State, *memory, error) {
+	t.Helper()
+	s := newSource(t, cfg)
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	m := &memory{}
+	st, err := s.Prepare(ctx, saved, m.save)
+	return st, m, err
+}
+
+func wantHalt(t *testing.T, err error, state, reason string) {
+	t.Helper()
+	var halt *source.HaltError
+	if !errors.As(err, &halt) || halt.State != state || !strings.Contains(halt.Reason, reason) || halt.Mend == "" {
+		t.Errorf("got %v, want %s: …%s…", err, state, reason)
+	}
+}
+
+func TestPrepareSlotStates(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		cfg := db.config()
+		st, m, err := prepare(t, cfg, source.State{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(m.states) != 2 || m.states[0].Mark.End != "" || m.states[0].Identity != st.Identity || m.states[1] != st || st.Mark.End == "" {
+			t.Errorf("saved %+v, returned %+v", m.states, st)
+		}
+		if again, _, err := prepare(t, cfg, st); err != nil || again != st {
+			t.Errorf("second start: %+v, %v", again, err)
+		}
+		// Stopped between creating the slot and saving its position.
+		if mended, m, err := prepare(t, cfg, source.State{Identity: st.Identity}); err != nil || mended != st || m.last() != st {
+			t.Errorf("start after a crash: %+v, %v", mended, err)
+		}
+		_, _, err = prepare(t, cfg, source.State{})
+		wantHalt(t, err, stateUnknownSlot, "never read")
+
+		behind := st
+		behind.Mark.End = "0/1"
+		_, _, err = prepare(t, cfg, behind)
+		wantHalt(t, err, stateResync, "beyond 0/1")
+		ahead := st
+		ahead.Mark.End = "FF/0"
+		_, _, err = prepare(t, cfg, ahead)
+		wantHalt(t, err, stateResync, "before FF/0")
+		other := st
+		other.Identity = "1/2/other"
+		_, _, err = prepare(t, cfg, other)
+		wantHalt(t, err, stateResync, "another server")
+
+		db.exec("select pg_drop_replication_slot($1)", db.name)
+		_, _, err = prepare(t, cfg, st)
+		wantHalt(t, err, stateResync, "does not exist any more")
+		db.exec("select pg_create_logical_replication_slot($1, 'test_decoding')", db.name)
+		_, _, err = prepare(t, cfg, st)
+		wantHalt(t, err, stateMisconfig, "test_decoding")
+	})
+}
+
+func TestPrepareRefusals(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		role := db.name + "_role"
+		execOn(t, db.server, "create role "+role+" login password 'secret'")
+		defer execOn(t, db.server, "drop role "+role)
+		cfg := db.config()
+		cfg.URL = strings.Replace(db.url, "postgres:postgres@", role+":secret@", 1)
+		_, _, err := prepare(t, cfg, source.State{})
+		wantHalt(t, err, stateMisconfig, "permission denied") // may not create the publication
+		db.exec("create publication shop")
+		cfg.PublicationMode = ModeExisting
+		_, _, err = prepare(t, cfg, source.State{})
+		wantHalt(t, err, stateMisconfig, "")
+
+		cfg = db.config()
+		cfg.Publication, cfg.PublicationMode = "absent", ModeExisting
+		_, _, err = prepare(t, cfg, source.State{})
+		wantHalt(t, err, stateMisconfig, "absent does not exist")
+
+		boom := errors.New("store is full")
+		s := newSource(t, db.config())
+		defer s.Close()
+		if _, err := s.Prepare(context.Background(), source.State{}, func(source.State) error { return boom }); !errors.Is(err, boom) {
+			t.Errorf("got %v, want the store's error", err)
+		}
+		var n int
+		if err := db.QueryRow(context.Background(), "select count(*) from pg_replication_slots where slot_name = $1", db.name).Scan(&n); err != nil || n != 0 {
+			t.Errorf("%d slots were made before the intent was saved (%v)", n, err)
+		}
+	})
+}
+
+// TestPrepareWaits shows that an unreachable server is waited for, without its secrets
+// in what is said, and that the end of the context ends the waiting.
+func TestPrepareWaits(t *testing.T) {
+	s := newSource(t, Config{Name: "shop", URL: "postgres://u:secret@127.0.0.1:1/none"})
+	defer s.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Prepare(ctx, source.State{}, func(source.State) error { return nil })
+		done <- err
+	}()
+	eventually(t, "the reason", func() bool { return strings.Contains(s.Status().Detail, "refused") })
+	if st := s.Status(); st.State != "connecting" || strings.Contains(st.Detail, "secret") {
+		t.Errorf("status %+v", st)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !f() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// TestStandby: a second instance waits while the first reads, and takes over from what
+// the first acknowledged when it was closed.
+func TestStandby(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table sale (id int primary key)")
+		st := &memory{}
+		first := start(t, db.config(), st, "sale")
+		db.exec("insert into sale values (1)")
+		first.row()
+		end := first.next().Tx.End
+		saved := st.last()
+		second := start(t, db.config(), &memory{states: []source.State{saved}})
+		eventually(t, "standing by", func() bool { return strings.Contains(second.Status().Detail, "standing by") })
+		first.stop()
+		first.Ack(end) // after Run, before Close
+		first.close()
+		var confirmed string
+		if err := db.QueryRow(context.Background(), "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1", db.name).Scan(&confirmed); err != nil || confirmed != string(end) {
+			t.Errorf("the slot stands at %s after Close, want %s (%v)", confirmed, end, err)
+		}
+		// Its own mark is behind by now: that is a gap, and is said.
+		select {
+		case err := <-second.done:
+			second.done = nil
+			wantHalt(t, err, stateResync, "beyond")
+			if got := second.Status().State; got != stateResync {
+				t.Errorf("state %s", got)
+			}
+			_ = second.Close()
+		case <-time.After(20 * time.Second):
+			t.Error("the second instance did not notice the gap")
+		}
+		third := start(t, db.config(), &memory{states: []source.State{{Identity: saved.Identity, Mark: change.Mark{End: end}}}})
+		db.exec("insert into sale values (2)")
+		if c := third.row(); c.After[0].Text != "2" {
+			t.Errorf("got %s", show(c, c.After))
+		}
+	})
+}
+
+func TestSlotDroppedWhileReading(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table sale (id int primary key)")
+		r := start(t, db.config(), &memory{}, "sale")
+		db.exec("insert into sale values (1)")
+		r.row()
+		db.dropSlots()
+		err := <-r.done
+		r.done = nil
+		wantHalt(t, err, stateResync, "does not exist any more")
+		_ = r.Close()
+	})
+}
+
+// TestIdle: writes that are none of ours move the slot all the same, and an event that
+// is not acknowledged holds it.
+func TestIdle(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table sale (id int primary key); create table other (id int)")
+		r := start(t, db.config(), &memory{}, "sale")
+		acks := make(chan change.Position, 1000)
+		go func() { // acknowledges everything at once
+			for b := range r.out {
+				for _, c := range b {
+					if c.Op == change.Commit {
+						r.Ack(c.Tx.End)
+						acks <- c.Tx.End
+					}
+				}
+			}
+		}()
+		defer func() { r.close(); close(r.out) }()
+		confirmed := func() (l lsn) {
+			var s string
+			if err := db.QueryRow(context.Background(), "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1", db.name).Scan(&s); err != nil {
+				t.Fatal(err)
+			}
+			l, err := parseLSN(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		before := confirmed()
+		for i := range 50 {
+			db.exec(fmt.Sprintf("insert into other values (%d)", i))
+		}
+		var now string
+		if err := db.QueryRow(context.Background(), "select pg_current_wal_lsn()::text").Scan(&now); err != nil {
+			t.Fatal(err)
+		}
+		tip, _ := parseLSN(now)
+		eventually(t, "the slot", func() bool { return confirmed() >= tip })
+		if n := len(acks); n > 20 || before >= tip {
+			t.Errorf("%d lone positions for 50 foreign transactions", n)
+		}
+		eventually(t, "no lag", func() bool { return r.Status().LagBytes < 1<<20 })
+	})
+}
+
+func TestUnacknowledgedHoldsSlot(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table sale (id int primary key); create table other (id int)")
+		r := start(t, db.config(), &memory{}, "sale")
+		db.exec("insert into sale values (1)")
+		c := r.row()
+		r.next()
+		// The position behind it comes, is not acknowledged, and must not count.
+		db.exec("insert into other select generate_series(1, 1000)")
+		lone := false
+		for deadline := time.After(10 * time.Second); !lone; {
+			select {
+			case b := <-r.out:
+				lone = b[len(b)-1].Op == change.Commit && b[len(b)-1].Tx.Position == ""
+			case <-deadline:
+				t.Fatal("no lone position came")
+			}
+		}
+		r.close()
+		var held bool
+		if err := db.QueryRow(context.Background(), "select confirmed_flush_lsn <= $2::pg_lsn from pg_replication_slots where slot_name = $1", db.name, lsn(c.Tx.Seq).String()).Scan(&held); err != nil || !held {
+			t.Errorf("the slot went past an event that was not acknowledged (%v)", err)
+		}
+	})
+}
