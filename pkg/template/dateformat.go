@@ -111,7 +111,11 @@ func (f *formatter) findZone() {
 	_, aoff := a.Zone()
 	_, boff := b.Zone()
 	if aoff != boff {
-		return // the wall clock showed this twice, or never
+		// The wall clock showed this twice, or never: the offset is not printed.
+		if f.off = before; f.v.f&fZone != 0 {
+			f.off = int(f.v.off)
+		}
+		return
 	}
 	if aoff != before {
 		a = b

@@ -268,7 +268,7 @@ func (c *call) floatFormatArg() (arg Value, group bool, err error) {
 	rest := arg.s
 	switch {
 	case strings.HasSuffix(rest, "gu") || strings.HasSuffix(rest, "ug"):
-		rest, group = rest[:len(rest)-2], true
+		rest = rest[:len(rest)-2] // u: no localisation, and so no grouping
 	case strings.HasSuffix(rest, "g"):
 		rest, group = rest[:len(rest)-1], true
 	case strings.HasSuffix(rest, "u"):

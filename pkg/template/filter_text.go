@@ -31,7 +31,14 @@ func addSlashes(s string) string {
 }
 
 func (c *call) padding(in Value) (int, error) {
-	width, err := smallInt(c.arg)
+	arg, err := toInt(c.arg)
+	if err != nil {
+		return 0, err
+	}
+	if arg.f&fBig != 0 {
+		return 0, fail(classOverflow, "int too large to convert")
+	}
+	width, err := smallInt(arg)
 	if err != nil {
 		return 0, err
 	}

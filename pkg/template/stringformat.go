@@ -141,12 +141,12 @@ flags:
 		}
 	}
 	var err error
-	if sp.width, err = p.number(); err != nil {
+	if sp.width, err = p.number(math.MaxInt64); err != nil {
 		return sp, err
 	}
 	if p.i < len(p.s) && p.s[p.i] == '.' {
 		p.i++
-		if sp.prec, err = p.number(); err != nil {
+		if sp.prec, err = p.number(math.MaxInt32); err != nil {
 			return sp, err
 		}
 	}
@@ -162,14 +162,17 @@ flags:
 	return sp, nil
 }
 
-// number reads a width or a precision. A * would take it from a second argument,
-// which there never is.
-func (p *percent) number() (int, error) {
+// number reads a width or a precision. A * takes the argument for it, so that none is
+// left for the conversion.
+func (p *percent) number(limit int64) (int, error) {
 	if p.i < len(p.s) && p.s[p.i] == '*' {
 		if p.used {
 			return 0, fail(classType, "not enough arguments for format string")
 		}
-		return 0, fail(classType, "* wants int")
+		if v := p.arg; v.k == kInt && (v.f&fBig != 0 || v.n > limit || v.n < -limit-1) {
+			return 0, fail(classOverflow, "int too large to convert")
+		}
+		return 0, fail(classType, "* wants int, and one argument more")
 	}
 	n := 0
 	for ; p.i < len(p.s) && p.s[p.i] >= '0' && p.s[p.i] <= '9'; p.i++ {

@@ -29,6 +29,7 @@ def brief(case):
 
 
 def main():
+    verbose = len(sys.argv) > 4
     render, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     stream = itertools.islice(generate.cases(seed), count)
     done = different = budget = errors = 0
@@ -48,6 +49,8 @@ def main():
                 continue
             if got == ("class", "Budget"):
                 budget += 1  # Django has no limits
+                if verbose:
+                    print("over budget:", json.dumps(brief(case))[:400], answer["error"])
                 continue
             different += 1
             if different <= 20:

@@ -275,7 +275,7 @@ def case(r):
     template = "".join(piece(r, 0) for _ in range(r.choice([1, 1, 2, 3])))
     if r.random() < 0.12:
         template = mutate(r, template)
-        if " is " in template or "forloop }" in template or "forloop|" in template:
+        if " is " in template or "lorem" in template or "forloop }" in template or "forloop|" in template:
             template = "{{ s }}"
     if refused(template):
         template = "{{ s }}"
