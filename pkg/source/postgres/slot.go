@@ -121,7 +121,7 @@ from pg_catalog.pg_replication_slots s where slot_name = $1`, name).
 func (s *Source) checkSlot(slot *slotInfo, database string, end, serverEnd lsn) error {
 	halt := func(reason string) error {
 		return &source.HaltError{State: stateResync, Reason: reason,
-			Mend: "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now, `--backfill` sends the existing rows as well"}
+			Mend: "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now"}
 	}
 	switch {
 	case slot == nil:
@@ -198,7 +198,7 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 	if saved.Identity != "" && saved.Identity != identity {
 		return saved, &source.HaltError{State: stateResync,
 			Reason: fmt.Sprintf("the saved position belongs to another server, database or slot (%s, now %s)", saved.Identity, identity),
-			Mend:   "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap | --backfill`"}
+			Mend:   "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`"}
 	}
 	switch {
 	case saved.Mark.End != "":

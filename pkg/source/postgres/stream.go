@@ -80,7 +80,7 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, w *wire, dec *d
 	}
 	if known := s.server.Load(); known != nil && known.identity != identity {
 		return nil, &source.HaltError{State: stateResync, Reason: "the url leads to another server or database than before (" + identity + ", before " + known.identity + ")",
-			Mend: "point it back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap | --backfill`"}
+			Mend: "point it back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`"}
 	}
 	if dec.end == 0 && slot != nil {
 		dec.end = slot.Confirmed
@@ -132,7 +132,7 @@ func (s *Source) streamError(err error) error {
 		return fmt.Errorf("replication slot is in use elsewhere, standing by: %w", err)
 	case "42704": // slot or publication is gone
 		return &source.HaltError{State: stateResync, Reason: err.Error(),
-			Mend: fmt.Sprintf("the slot %s or the publication %s was dropped while it was in use; `waltrigger source resync %s --accept-gap | --backfill` makes both anew", s.cfg.Slot, s.cfg.Publication, s.cfg.Name)}
+			Mend: fmt.Sprintf("the slot %s or the publication %s was dropped while it was in use; `waltrigger source resync %s --accept-gap` makes both anew", s.cfg.Slot, s.cfg.Publication, s.cfg.Name)}
 	}
 	return fmt.Errorf("stream: %w", err)
 }

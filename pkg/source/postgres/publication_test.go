@@ -1,0 +1,283 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+func names(tables ...string) []source.TableName {
+	out := []source.TableName{}
+	for _, t := range tables {
+		out = append(out, source.TableName{Schema: "public", Name: t})
+	}
+	return out
+}
+
+func (db *database) members(publication string) string {
+	db.tb.Helper()
+	rows, err := db.Query(context.Background(), "select tablename::text from pg_publication_tables where pubname = $1 order by 1", publication)
+	if err != nil {
+		db.tb.Fatal(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		db.tb.Fatal(err)
+	}
+	return strings.Join(list, " ")
+}
+
+// refusals unpacks the table errors that Publish joined.
+func refusals(t *testing.T, err error) []string {
+	t.Helper()
+	var out []string
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("not table errors: %v", err)
+	}
+	for _, e := range joined.Unwrap() {
+		var te *source.TableError
+		if !errors.As(e, &te) || te.Mend == "" {
+			t.Errorf("not a table error: %v", e)
+			continue
+		}
+		out = append(out, te.Table.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+const assorted = `
+create table good (id int primary key);
+create table "we""ird Näme" (id int primary key);
+create table keyless (id int);
+create table whole (id int); alter table whole replica identity full;
+create table lazy (id int, primary key (id) deferrable initially deferred);
+create table silent (id int primary key); alter table silent replica identity nothing;
+create table uniq (id int not null unique); alter table uniq replica identity using index uniq_id_key;
+create unlogged table volatile (id int primary key);
+create view seen as select * from good;
+create table parts (id int primary key, v int) partition by range (id);
+create table parts1 partition of parts for values from (0) to (100);
+create table halves (id int) partition by range (id);
+create table halves1 partition of halves for values from (0) to (100);
+alter table halves replica identity full;
+create table parent (id int primary key); create table child (more int) inherits (parent)`
+
+func TestPublish(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(assorted)
+		s := newSource(t, db.config())
+		defer s.Close()
+		ctx := context.Background()
+		all := names("good", `we"ird Näme`, "keyless", "whole", "lazy", "silent", "uniq", "volatile", "seen", "parts", "halves", "parent", "nowhere")
+		missing, err := s.Publish(ctx, all)
+		if len(missing) != 1 || missing[0].Name != "nowhere" {
+			t.Errorf("missing %v", missing)
+		}
+		if got := strings.Join(refusals(t, err), " "); got != "halves keyless lazy seen silent volatile" {
+			t.Errorf("refused %s", got)
+		}
+		if got := db.members("shop"); got != `good parent parts uniq we"ird Näme whole` {
+			t.Errorf("published %s", got)
+		}
+		for _, sql := range []string{"update keyless set id = 1", "delete from halves", "delete from child", "update parts set id = 2", "update lazy set id = 1", "update silent set id = 2"} {
+			db.exec(sql) // the application's writes go on
+		}
+		if _, err := s.Publish(ctx, names("parts", "parts1")); strings.Join(refusals(t, err), " ") != "parts1" {
+			t.Errorf("partition beside its root: %v", err)
+		}
+		if got := db.members("shop"); got != "parts" {
+			t.Errorf("published %s", got)
+		}
+		if _, err := s.Publish(ctx, nil); err != nil || db.members("shop") != "" {
+			t.Errorf("published %q after all triggers are gone (%v)", db.members("shop"), err)
+		}
+	})
+}
+
+func TestPublicationModes(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(assorted + "; create publication shop for table good")
+		ctx := context.Background()
+		for _, mode := range []string{ModeAuto, ModeExisting} { // made by somebody else
+			cfg := db.config()
+			cfg.PublicationMode = mode
+			s := newSource(t, cfg)
+			if _, err := s.Publish(ctx, names("good")); err != nil {
+				t.Errorf("%s: %v", mode, err)
+			}
+			_, err := s.Publish(ctx, names("good", "uniq"))
+			var te *source.TableError
+			if !errors.As(err, &te) || !strings.Contains(te.Mend, `ALTER PUBLICATION "shop" ADD TABLE ONLY "public"."uniq"`) {
+				t.Errorf("%s: %v", mode, err)
+			}
+			if got := db.members("shop"); got != "good" {
+				t.Errorf("%s altered the publication to %s", mode, got)
+			}
+			_ = s.Close()
+		}
+		s := newSource(t, db.config())
+		if _, err := s.Publish(ctx, names("uniq")); err != nil || db.members("shop") != "uniq" {
+			t.Errorf("managed: %s, %v", db.members("shop"), err)
+		}
+		_ = s.Close()
+		cfg := db.config()
+		cfg.Publication, cfg.PublicationMode = "mine", ModeAuto
+		s = newSource(t, cfg)
+		if _, err := s.Publish(ctx, names("good")); err != nil || db.members("mine") != "good" {
+			t.Errorf("auto, own: %s, %v", db.members("mine"), err)
+		}
+		_ = s.Close()
+		db.exec("create publication everything for all tables")
+		cfg.Publication, cfg.PublicationMode = "everything", ModeManaged
+		s = newSource(t, cfg)
+		_, err := s.Publish(ctx, names("good"))
+		wantHalt(t, err, stateMisconfig, "FOR ALL TABLES")
+		_ = s.Close()
+	})
+}
+
+// TestPublishWaitsForNobody: a lock of the application's is not waited for.
+func TestPublishWaitsForNobody(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table good (id int primary key)")
+		s := newSource(t, db.config())
+		defer s.Close()
+		other := db.connect()
+		execOn(t, other, "begin; lock table good in access exclusive mode")
+		began := time.Now()
+		_, err := s.Publish(context.Background(), names("good"))
+		if got := refusals(t, err); len(got) != 1 || time.Since(began) > 10*time.Second {
+			t.Errorf("refused %v after %v", got, time.Since(began))
+		}
+		execOn(t, other, "rollback")
+		if _, err := s.Publish(context.Background(), names("good")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWatch(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table good (id int primary key); create table other (id int primary key)")
+		r := start(t, db.config(), &memory{}, "good", "other")
+		if missing, err := r.Publish(context.Background(), names("good", "other", "late")); err != nil || len(missing) != 1 {
+			t.Fatalf("missing %v, %v", missing, err)
+		}
+		db.exec("alter table good drop constraint good_pkey")
+		db.exec("insert into good values (1)") // makes the log tell the shape, and the watch look at once
+		if c := r.row(); c.Table.Key != nil {
+			t.Errorf("key %v", c.Table.Key)
+		}
+		eventually(t, "taking the table out", func() bool { return db.members("shop") == "other" })
+		db.exec("update good set id = 2")
+		eventually(t, "saying so", func() bool { return strings.Contains(r.Status().Detail, "public.good") })
+		db.exec("alter table good add primary key (id); create table late (id int primary key); drop table other; create table other (id int primary key)")
+		r.suspect()
+		eventually(t, "publishing again", func() bool { return db.members("shop") == "good late other" })
+		db.exec("insert into late values (7)")
+		if c := r.row(); c.Table.Name != "late" {
+			t.Errorf("got %s", show(c, c.After))
+		}
+		r.suspect()
+		eventually(t, "no more complaint", func() bool { return r.Status().Detail == "" })
+	})
+}
+
+func TestBarrierPrepared(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		var n string
+		if err := db.QueryRow(context.Background(), "show max_prepared_transactions").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		db.exec("create table parts (id int primary key) partition by range (id); create table parts1 partition of parts for values from (0) to (100)")
+		s := newSource(t, db.config())
+		defer s.Close()
+		other := db.connect()
+		execOn(t, other, "begin; insert into parts1 values (1)") // only the partition is locked
+		blocked, done := make(chan string, 10), make(chan uint64, 1)
+		go func() {
+			seq, err := s.Barrier(context.Background(), names("parts", "nowhere"), func(text string) { blocked <- text })
+			if err != nil {
+				t.Error(err)
+			}
+			done <- seq
+		}()
+		if text := <-blocked; !strings.Contains(text, "pid ") || !strings.Contains(text, "idle in transaction") || !strings.Contains(text, "user postgres") || strings.Contains(text, "insert") {
+			t.Errorf("blocker %q", text)
+		}
+		if n != "0" { // the server allows prepared transactions
+			execOn(t, other, "prepare transaction 'half way'")
+			if text := <-blocked; !strings.Contains(text, "half way") {
+				t.Errorf("blocker %q", text)
+			}
+			execOn(t, other, "commit prepared 'half way'")
+		} else {
+			execOn(t, other, "commit")
+		}
+		if seq := <-done; seq == 0 {
+			t.Error("no position")
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		execOn(t, other, "begin; insert into parts values (2)")
+		_, err := s.Barrier(ctx, names("parts"), func(string) { cancel() })
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		execOn(t, other, "rollback")
+	})
+}
+
+func TestTables(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(assorted)
+		db.exec(`create schema far; create table far.away (b int, a int, note varchar(20) not null, primary key (a, b));
+			create table refers (id int primary key, x int, y int, twice int generated always as (x * 2) stored,
+			constraint refers_fkey foreign key (y, x) references far.away (a, b))`)
+		s := newSource(t, db.config())
+		defer s.Close()
+		list, err := s.Tables(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]source.TableInfo{}
+		for _, info := range list {
+			got[info.String()] = info
+		}
+		if !slices.IsSortedFunc(list, func(a, b source.TableInfo) int { return strings.Compare(a.String(), b.String()) }) {
+			t.Error("not sorted")
+		}
+		if info := got["far.away"]; info.InSearchPath || strings.Join(info.PrimaryKey, " ") != "a b" || info.Columns[2] != (source.ColumnInfo{Name: "note", Type: "character varying(20)", NotNull: true}) {
+			t.Errorf("far.away: %+v", info)
+		}
+		info := got["public.refers"]
+		if len(info.ForeignKeys) != 1 || !info.InSearchPath || !info.Columns[3].Generated {
+			t.Fatalf("public.refers: %+v", info)
+		}
+		if k := info.ForeignKeys[0]; k.Name != "refers_fkey" || k.RefTable.String() != "far.away" || strings.Join(k.Columns, " ") != "y x" || strings.Join(k.RefColumns, " ") != "a b" {
+			t.Errorf("foreign key %+v", k)
+		}
+		for name, want := range map[string]bool{"good": true, "keyless": false, "whole": true, "lazy": false, "silent": false, "uniq": true, "parts": true, "parts1": true, "halves": false} {
+			if info := got["public."+name]; info.IdentityUsable != want {
+				t.Errorf("%s: usable %v", name, info.IdentityUsable)
+			}
+		}
+		if !got["public.parts"].Partitioned || !got["public.parts1"].Leaf || got["public.parts"].Leaf {
+			t.Error("partitions are not told")
+		}
+		if _, there := got["public.seen"]; there {
+			t.Error("a view is listed")
+		}
+	})
+}
