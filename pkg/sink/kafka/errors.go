@@ -28,10 +28,25 @@ func ofOneMessage(err sarama.KError) bool {
 	return false
 }
 
+// code finds the broker's error code in err. sarama wraps some so that errors.Is finds
+// them and errors.As does not.
+func code(err error) (sarama.KError, bool) {
+	var k sarama.KError
+	if errors.As(err, &k) {
+		return k, true
+	}
+	for k = sarama.ErrUnknown; k < 200; k++ {
+		if k != sarama.ErrNoError && errors.Is(err, k) {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
 // passing tells errors that the same batch may outlive.
 func passing(err error) bool {
-	var k sarama.KError
-	if !errors.As(err, &k) {
+	k, ok := code(err)
+	if !ok {
 		var ne net.Error
 		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &ne) && !ne.Timeout() ||
 			errors.Is(err, sarama.ErrNotConnected) || errors.Is(err, sarama.ErrIncompleteResponse)
@@ -55,8 +70,8 @@ func classify(err error) *sink.Error {
 		return sink.Network(err)
 	}
 	e := &sink.Error{Class: sink.Unavailable, Err: err}
-	var k sarama.KError
-	if !errors.As(err, &k) {
+	k, ok := code(err)
+	if !ok {
 		var ce sarama.ConfigurationError
 		if errors.As(err, &ce) {
 			e.Class, e.Code = sink.Misconfigured, codeConfig

@@ -282,6 +282,7 @@ func TestClassify(t *testing.T) {
 		{fmt.Errorf("topic: %w", sarama.ErrUnknownTopicOrPartition), "misconfigured unknown_topic"},
 		{sarama.ErrTopicAuthorizationFailed, "misconfigured not_authorized"},
 		{sarama.Wrap(sarama.ErrOutOfBrokers, sarama.ErrSASLAuthenticationFailed), "misconfigured not_authorized"},
+		{sarama.Wrap(sarama.ErrOutOfBrokers, sarama.Wrap(sarama.ErrSASLAuthenticationFailed, errors.New("wrong password"))), "misconfigured not_authorized"},
 		{sarama.ErrUnsupportedCompressionType, "misconfigured configuration"},
 		{sarama.ConfigurationError("x"), "misconfigured configuration"},
 		{sarama.ErrNotEnoughReplicas, "unavailable kafka_error"},
