@@ -1,0 +1,183 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+// SlotStatus is what the server says of a source's slot.
+type SlotStatus struct {
+	Name          string
+	Exists        bool
+	Confirmed     change.Position // everything before it is acknowledged
+	ReaderPID     uint32          // the server's process that reads it; 0 = nobody does
+	RetainedBytes int64           // log held back for it
+	Lost          string          // why the server invalidated it; "" = it did not
+}
+
+// Slot asks the server for the slot. It changes nothing.
+func (s *Source) Slot(ctx context.Context) (SlotStatus, error) {
+	out := SlotStatus{Name: s.cfg.Slot}
+	err := s.admin.do(ctx, func(c *pgx.Conn) error {
+		slot, err := readSlot(ctx, c, s.cfg.Slot)
+		if err != nil || slot == nil {
+			return err
+		}
+		out.Exists, out.Confirmed, out.RetainedBytes, out.Lost = true, slot.Confirmed.position(), slot.RetainedBytes, slot.Invalidation
+		if slot.WALStatus == "lost" && out.Lost == "" {
+			out.Lost = "lost"
+		}
+		if slot.Active {
+			out.ReaderPID = slot.ActivePID
+		}
+		return nil
+	})
+	return out, err
+}
+
+// operated is what an operator's step on a source that nobody reads starts from.
+type operated struct {
+	slot      *slotInfo // nil: there is none
+	database  string
+	identity  string
+	serverEnd lsn
+	conn      *pgconn.PgConn // for replication
+}
+
+// operate looks at the server and calls f, unless somebody reads the slot.
+func (s *Source) operate(ctx context.Context, f func(operated) error) error {
+	var o operated
+	err := s.admin.do(ctx, func(c *pgx.Conn) (err error) {
+		if _, err = checkServer(ctx, c); err != nil {
+			return err
+		}
+		o.database = c.Config().Database
+		o.slot, err = readSlot(ctx, c, s.cfg.Slot)
+		return err
+	})
+	if err != nil {
+		return s.refused(err)
+	}
+	if o.slot != nil && o.slot.Active {
+		return fmt.Errorf("replication slot %s is being read by the server's process %d: stop its reader first, or, if that is gone, SELECT pg_terminate_backend(%d);",
+			s.cfg.Slot, o.slot.ActivePID, o.slot.ActivePID)
+	}
+	if o.conn, _, err = s.connector.replication(ctx); err != nil {
+		return s.refused(err)
+	}
+	defer o.conn.Close(context.WithoutCancel(ctx))
+	if o.identity, o.serverEnd, err = s.identify(ctx, o.conn); err != nil {
+		return s.refused(err)
+	}
+	return f(o)
+}
+
+// Adopt gives the state with which reading goes on from where the slot stands. It
+// changes nothing on the server. In the place of Prepare and Run, before Close.
+func (s *Source) Adopt(ctx context.Context) (source.State, error) {
+	var st source.State
+	err := s.operate(ctx, func(o operated) error {
+		if o.slot == nil {
+			return fmt.Errorf("replication slot %s does not exist, so there is nothing to adopt: it is made when waltrigger is started", s.cfg.Slot)
+		}
+		if err := s.checkSlot(o.slot, o.database, o.slot.Confirmed, o.serverEnd); err != nil {
+			return err
+		}
+		st = source.State{Identity: o.identity, Mark: change.Mark{End: o.slot.Confirmed.position()}}
+		return nil
+	})
+	return st, err
+}
+
+// Resync makes slot and publication anew, the latter with tables: reading goes on from
+// now, and every transaction with a Tx.Seq of seq or above is seen. save is called as by
+// Prepare, the last time with the state that is returned. In the place of Prepare and
+// Run, before Close.
+func (s *Source) Resync(ctx context.Context, tables []source.TableName, save func(source.State) error) (st source.State, seq uint64, err error) {
+	err = s.operate(ctx, func(o operated) error {
+		if err := s.dropSlot(ctx, o, func() error { return save(source.State{Identity: o.identity}) }); err != nil {
+			return err
+		}
+		missing, err := s.Publish(ctx, tables) // before the slot: it decodes with the catalog of its time
+		for _, t := range missing {
+			s.log.Warn("table does not exist", "table", t.String())
+		}
+		if err != nil && !onlyTables(err) {
+			return err
+		}
+		if err != nil {
+			s.log.Warn("some tables are not published", "err", err)
+		}
+		st, err = s.createSlot(ctx, o.conn, o.identity, save)
+		return err
+	})
+	if err != nil {
+		return st, 0, err
+	}
+	end, _, err := parseMark(st.Mark)
+	return st, uint64(end), err
+}
+
+// onlyTables reports whether err consists of refusals of single tables.
+func onlyTables(err error) bool {
+	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each of the joined ones is asked
+		for _, e := range many.Unwrap() {
+			if !onlyTables(e) {
+				return false
+			}
+		}
+		return true
+	}
+	_, ok := err.(*source.TableError) //nolint:errorlint // Publish joins them bare
+	return ok
+}
+
+// dropSlot drops the slot if it is one of ours by its kind; first is called before that.
+func (s *Source) dropSlot(ctx context.Context, o operated, first func() error) error {
+	if o.slot != nil && (!o.slot.logical || o.slot.Plugin != "pgoutput" || o.slot.Database != o.database) {
+		return s.checkSlot(o.slot, o.database, o.slot.Confirmed, o.serverEnd)
+	}
+	if err := first(); err != nil || o.slot == nil {
+		return err
+	}
+	return s.admin.do(ctx, func(c *pgx.Conn) error {
+		if _, err := c.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", s.cfg.Slot); err != nil && sqlState(err) != "42704" {
+			return fmt.Errorf("drop replication slot %s: %w", s.cfg.Slot, err)
+		}
+		s.log.Info("dropped replication slot", "slot", s.cfg.Slot)
+		return nil
+	})
+}
+
+// Drop removes from the server what was made there: the slot, and the publication if we
+// own it. In the place of Prepare and Run, before Close.
+func (s *Source) Drop(ctx context.Context) error {
+	return s.operate(ctx, func(o operated) error {
+		if err := s.dropSlot(ctx, o, func() error { return nil }); err != nil {
+			return err
+		}
+		return s.admin.do(ctx, func(c *pgx.Conn) error { return s.dropPublication(ctx, c) })
+	})
+}
+
+func (s *Source) dropPublication(ctx context.Context, c *pgx.Conn) error {
+	p, err := s.readPublication(ctx, c)
+	if err != nil || p == nil {
+		return err
+	}
+	if !p.mine {
+		s.log.Warn("the publication stays: it was not made by waltrigger, or another role owns it", "publication", s.cfg.Publication)
+		return nil
+	}
+	if _, err := c.Exec(ctx, "DROP PUBLICATION "+s.quotedPublication()); err != nil {
+		return fmt.Errorf("drop publication %s: %w", s.cfg.Publication, err)
+	}
+	s.log.Info("dropped publication", "publication", s.cfg.Publication)
+	return nil
+}
