@@ -62,7 +62,7 @@ func show(rec trigger.Record, secret trigger.SecretParam) []byte {
 		ro.Warnings = []string{}
 	}
 	for _, a := range rec.Activations {
-		if ro.Status.Blocker == "" && a.State == trigger.Activating {
+		if ro.Status.Blocker == "" && a.State != trigger.Active {
 			ro.Status.Blocker = a.Blocker
 		}
 		ro.Status.Activations = append(ro.Status.Activations, activation{

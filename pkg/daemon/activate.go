@@ -156,7 +156,7 @@ func (s *triggers) activateNow(ctx context.Context, id, revision int64, a *activ
 		if t == nil {
 			return fmt.Errorf("source %s is not configured any more", src)
 		}
-		if err := t.publish(ctx, s.wanted); concerns(err, names) {
+		if err := t.publish(ctx); concerns(err, names) {
 			return fmt.Errorf("publish tables of %s: %w", src, err)
 		}
 		seqs[src], err = t.src.Barrier(ctx, names, a.report)

@@ -92,6 +92,7 @@ func (d *daemon) build(ctx context.Context) error {
 func (d *daemon) openSources() error {
 	metrics := pipeline.NewMetrics(d.registry)
 	d.sources = &sources{}
+	d.registry.MustRegister(sourceMetrics(d.status))
 	for _, c := range d.cfg.Sources {
 		src, err := postgres.New(c.Postgres(), nil, d.log)
 		if err != nil {
@@ -112,6 +113,9 @@ func (d *daemon) openTriggers(ctx context.Context) error {
 	d.triggers = &triggers{
 		store: d.store, compiler: c, sources: d.sources, deliver: d.deliver, log: d.log, ctx: background, secret: d.surround.secret,
 		compiled: map[int64]*trigger.Compiled{}, active: map[int64]*activation{},
+	}
+	for _, t := range d.sources.all() {
+		t.wanted = d.triggers.wanted
 	}
 	d.onStop("activations", func() error {
 		cancel()
@@ -142,6 +146,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	// The first calls find sources that can be asked, if they can be at all.
 	d.awaitSources(gctx)
 	d.triggers.begun()
+	g.Go(func() error { return d.triggers.lookForTables(gctx) })
 	g.Go(func() error { return (&files{cfg: d.cfg, triggers: d.triggers}).watch(gctx) })
 	g.Go(d.admin.Serve)
 	d.log.Info("ready", "version", d.version, "admin", d.admin.Addr().String(), "ops", d.ops.Addr().String())
@@ -219,7 +224,11 @@ func (d *daemon) ready(ctx context.Context) []api.Ready {
 	}
 	out := []api.Ready{check}
 	for _, s := range d.status(ctx) {
-		out = append(out, api.Ready{Name: "source " + s.Name, OK: s.State == "streaming", Detail: s.State, Informative: true})
+		detail := s.State
+		if s.Detail != "" {
+			detail += ": " + s.Detail
+		}
+		out = append(out, api.Ready{Name: "source " + s.Name, OK: s.State == streaming, Detail: detail, Informative: true})
 	}
 	return out
 }

@@ -40,6 +40,7 @@ type tail struct {
 	deliver *deliver.Deliverer
 	cfg     pipeline.Config
 	metrics *pipeline.Metrics
+	wanted  func(src string) []source.TableName // the tables that triggers need now
 	log     *slog.Logger
 
 	prepared chan struct{} // closed once the source is prepared
@@ -67,22 +68,36 @@ func (t *tail) use(v *pipeline.View) {
 // run tails the source until ctx ends. A source that an operator has to mend stops and
 // says so; the daemon goes on.
 func (t *tail) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	state, err := t.prepare(ctx)
 	if err == nil {
 		close(t.prepared)
+		wg.Go(func() { t.publishLogged(ctx) }) // tables may have been exchanged while the daemon was down
 		err = t.pipeline(state).Run(ctx)
 	}
-	if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
-		t.halted.Store(halt)
-		t.log.Error("source stopped: it needs a hand", "source", t.name, "state", halt.State, "reason", halt.Reason, "mend", halt.Mend)
+	if err == nil || ctx.Err() != nil {
 		return nil
 	}
-	if err != nil && ctx.Err() == nil {
-		t.halted.Store(&source.HaltError{State: "error", Reason: err.Error(), Mend: "see the log"})
-		t.log.Error("source stopped", "source", t.name, "err", err)
-	}
+	halt := &source.HaltError{State: "error", Reason: err.Error(), Mend: "the log says more"}
+	errors.As(err, &halt)
+	t.halt(&source.HaltError{State: halt.State, Reason: halt.Reason, Mend: halt.Mend + "; then start waltrigger again"})
 	return nil
 }
+
+// halt shows why the source does not go on, and logs it if it is new.
+func (t *tail) halt(h *source.HaltError) {
+	if was := t.halted.Swap(h); was == nil || was.Error() != h.Error() {
+		t.log.Error("source stopped: it needs a hand", "source", t.name, "state", h.State, "reason", h.Reason, "mend", h.Mend)
+	}
+}
+
+// misconfigured is the state of a source that an operator can mend beside the daemon:
+// it is looked at again every so many seconds.
+const (
+	misconfigured      = "misconfigured"
+	misconfiguredAgain = 10
+)
 
 // prepare makes the source ready, as often as it takes.
 func (t *tail) prepare(ctx context.Context) (source.State, error) {
@@ -92,19 +107,31 @@ func (t *tail) prepare(ctx context.Context) (source.State, error) {
 	b.MaxInterval = 5 * time.Second
 	return backoff.Retry(ctx, func() (source.State, error) {
 		defer first()
-		saved, _, err := t.store.LoadSource(ctx, t.name)
-		if err != nil {
-			return saved, err
-		}
-		save := func(s source.State) error { return t.store.SaveSource(ctx, t.name, s) }
-		state, err := t.src.Prepare(ctx, saved, save)
+		state, err := t.prepareOnce(ctx)
 		if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
-			return state, backoff.Permanent(err)
+			if halt.State != misconfigured {
+				return state, backoff.Permanent(err)
+			}
+			t.halt(halt)
+			return state, backoff.RetryAfter(misconfiguredAgain)
+		}
+		if err == nil {
+			t.halted.Store(nil)
 		}
 		return state, err
 	}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
-		t.log.Warn("prepare source: trying again", "source", t.name, "wait", wait.Round(time.Millisecond), "err", err)
+		if later := (*backoff.RetryAfterError)(nil); !errors.As(err, &later) { // that one is said
+			t.log.Warn("prepare source: trying again", "source", t.name, "wait", wait.Round(time.Millisecond).String(), "err", err)
+		}
 	}))
+}
+
+func (t *tail) prepareOnce(ctx context.Context) (source.State, error) {
+	saved, _, err := t.store.LoadSource(ctx, t.name)
+	if err != nil {
+		return saved, err
+	}
+	return t.src.Prepare(ctx, saved, func(s source.State) error { return t.store.SaveSource(ctx, t.name, s) })
 }
 
 func (t *tail) pipeline(state source.State) *pipeline.Pipeline {
@@ -128,8 +155,17 @@ func (t *tail) stalled() string {
 	return ""
 }
 
-// publish makes the log carry the tables that wanted gives, asked at the last moment.
-func (t *tail) publish(ctx context.Context, wanted func(src string) []source.TableName) error {
+// publishLogged publishes without anybody who waits for the answer.
+func (t *tail) publishLogged(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := t.publish(ctx); err != nil && ctx.Err() == nil {
+		t.log.Warn("publish tables", "source", t.name, "err", err)
+	}
+}
+
+// publish makes the log carry the tables that are wanted, asked at the last moment.
+func (t *tail) publish(ctx context.Context) error {
 	select {
 	case <-t.prepared:
 	default:
@@ -137,7 +173,7 @@ func (t *tail) publish(ctx context.Context, wanted func(src string) []source.Tab
 	}
 	t.publishM.Lock()
 	defer t.publishM.Unlock()
-	missing, err := t.src.Publish(ctx, wanted(t.name))
+	missing, err := t.src.Publish(ctx, t.wanted(t.name))
 	for _, m := range missing {
 		t.log.Warn("table is not there yet", "source", t.name, "table", m.String())
 	}

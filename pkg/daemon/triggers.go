@@ -292,13 +292,11 @@ func (s *triggers) wanted(src string) []source.TableName {
 // publishAll lets go of the tables that no trigger needs any more, in the background.
 func (s *triggers) publishAll() {
 	for _, t := range s.sources.all() {
-		s.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
-			defer cancel()
-			if err := t.publish(ctx, s.wanted); err != nil && ctx.Err() == nil {
-				s.log.Warn("publish tables", "source", t.name, "err", err)
-			}
-		})
+		select {
+		case <-t.prepared:
+			s.wg.Go(func() { t.publishLogged(s.ctx) })
+		default: // once it is prepared, it publishes what is wanted then
+		}
 	}
 }
 

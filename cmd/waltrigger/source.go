@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waltrigger/waltrigger/pkg/daemon"
+)
+
+func sourceCommand(file *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "source", Short: "See and decide how sources go on (while the daemon is stopped)",
+		Long: "source takes the steps that only a person may decide on. The daemon must be stopped:\nthe store serves one process.",
+	}
+	step := func(use, short, long string, do func(daemon.Operator, context.Context, string) error) *cobra.Command {
+		return &cobra.Command{Use: use + " NAME", Short: short, Long: long, Args: cobra.ExactArgs(1),
+			RunE: func(c *cobra.Command, args []string) error {
+				o, err := operator(c, *file)
+				if err != nil {
+					return err
+				}
+				return do(o, c.Context(), args[0])
+			}}
+	}
+	list := &cobra.Command{Use: "list", Short: "List the sources, how far they were read and where their slots stand", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			o, err := operator(c, *file)
+			if err != nil {
+				return err
+			}
+			return o.List(c.Context())
+		}}
+	adopt := step("adopt", "Go on from where an existing slot stands",
+		"adopt lets this store go on from the position that the slot's reader before\nacknowledged, for a slot that this store has never read (store_unknown_slot).",
+		daemon.Operator.Adopt)
+	var acceptGap bool
+	resync := step("resync", "Go on from now, with a new slot; needs --accept-gap",
+		"resync makes slot and publication anew, for a source whose position is lost\n(resync_required). What was committed in between is not sent: the gap is printed.",
+		func(o daemon.Operator, ctx context.Context, name string) error {
+			if !acceptGap {
+				return errors.New("resync skips what was committed since the source was last read: say so with --accept-gap")
+			}
+			return o.Resync(ctx, name)
+		})
+	resync.Flags().BoolVar(&acceptGap, "accept-gap", false, "what was committed in between is not sent")
+	drop := step("drop", "Drop slot and publication, and forget the source",
+		"drop removes from the database what waltrigger made there, the slot and the\npublication, so that nothing holds back its log, and forgets how far it was read.",
+		daemon.Operator.Drop)
+	cmd.AddCommand(list, adopt, resync, drop)
+	return cmd
+}
+
+func operator(c *cobra.Command, file string) (daemon.Operator, error) {
+	log, err := newLogger(c.ErrOrStderr(), "info", "text")
+	if err != nil {
+		return daemon.Operator{}, err
+	}
+	cfg, err := load(file, c.ErrOrStderr())
+	return daemon.Operator{Config: cfg, Out: c.OutOrStdout(), Log: log}, err
+}

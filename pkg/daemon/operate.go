@@ -1,0 +1,239 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/waltrigger/waltrigger/config"
+	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/source/postgres"
+	"github.com/waltrigger/waltrigger/pkg/store"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+// Operator takes the steps on sources that only a person may decide on. The daemon must
+// not run: the store serves one process.
+type Operator struct {
+	Config *config.Config
+	Out    io.Writer
+	Log    *slog.Logger
+}
+
+// operated is one source under an Operator's hands.
+type operated struct {
+	name  string
+	src   *postgres.Source
+	store *store.Store
+	saved source.State
+	known bool // the store has read it
+}
+
+// with opens the store and the source of that name for f.
+func (o Operator) with(ctx context.Context, name string, f func(operated) error) (err error) {
+	var names []string
+	for _, c := range o.Config.Sources {
+		if names = append(names, c.Name); c.Name != name {
+			continue
+		}
+		s, err := store.Open(ctx, string(o.Config.Store.URL), o.Log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		return o.open(ctx, c, s, f)
+	}
+	return fmt.Errorf("the configuration has no source %q%s", name, trigger.DidYouMean(name, names))
+}
+
+func (o Operator) open(ctx context.Context, c config.Source, s *store.Store, f func(operated) error) error {
+	saved, known, err := s.LoadSource(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	src, err := postgres.New(c.Postgres(), nil, o.Log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(operated{c.Name, src, s, saved, known && saved.Identity != ""}), src.Close())
+}
+
+func (o Operator) say(format string, args ...any) error {
+	_, err := fmt.Fprintf(o.Out, format+"\n", args...)
+	return err
+}
+
+// List prints how far each source was read and where its slot stands.
+func (o Operator) List(ctx context.Context) (err error) {
+	s, err := store.Open(ctx, string(o.Config.Store.URL), o.Log)
+	if err != nil {
+		return fmt.Errorf("%w; a running daemon tells the same at GET /api/sources", err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	w := tabwriter.NewWriter(o.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SOURCE\tREAD UP TO\tSLOT\tSTANDS AT\tHOLDS BACK\tREMARK")
+	for _, c := range o.Config.Sources {
+		if err := o.open(ctx, c, s, func(x operated) error { return x.line(ctx, w) }); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+func (x operated) line(ctx context.Context, w io.Writer) error {
+	slot, err := x.src.Slot(ctx)
+	end := string(x.saved.Mark.End)
+	if end == "" {
+		end = "never"
+	}
+	at, holds, remark := "-", "-", ""
+	if slot.Exists {
+		at, holds = string(slot.Confirmed), fmt.Sprintf("%d MiB", slot.RetainedBytes>>20)
+	}
+	switch {
+	case err != nil:
+		remark = "cannot be asked: " + err.Error()
+	case slot.Lost != "":
+		remark = "invalidated by the server: " + slot.Lost
+	case slot.ReaderPID != 0:
+		remark = fmt.Sprintf("read by the server's process %d", slot.ReaderPID)
+	case !slot.Exists && x.known:
+		remark = "the slot is gone"
+	case !slot.Exists:
+		remark = "the slot is made at the first start"
+	case !x.known:
+		remark = "this store has never read the slot"
+	}
+	_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", x.name, end, slot.Name, at, holds, remark)
+	return err
+}
+
+// Adopt lets the store go on from where the source's slot stands, which another store
+// has read before.
+func (o Operator) Adopt(ctx context.Context, name string) error {
+	return o.with(ctx, name, func(x operated) error {
+		if x.known {
+			return fmt.Errorf("this store has read source %s itself, up to %s: there is nothing to adopt; start waltrigger", name, x.saved.Mark.End)
+		}
+		st, err := x.src.Adopt(ctx)
+		if err != nil {
+			return err
+		}
+		if err := x.store.SaveSource(ctx, name, st); err != nil {
+			return err
+		}
+		return o.say("Source %s goes on from %s, where its slot stands. Start waltrigger now.", name, st.Mark.End)
+	})
+}
+
+// Resync lets a source go on from now, with a new slot. What was committed since it was
+// last read is not sent: the gap is printed.
+func (o Operator) Resync(ctx context.Context, name string) error {
+	return o.with(ctx, name, func(x operated) error {
+		active, err := x.reset(ctx)
+		if err != nil {
+			return err
+		}
+		save := func(s source.State) error { return x.store.SaveSource(ctx, name, s) }
+		st, seq, err := x.src.Resync(ctx, active.tables(), save)
+		if err != nil {
+			return errors.Join(err, active.restore(ctx, x.store, nil))
+		}
+		if err := active.restore(ctx, x.store, &seq); err != nil {
+			return err
+		}
+		from := string(x.saved.Mark.End)
+		if from == "" {
+			from = "the beginning"
+		}
+		o.Log.Warn("gap accepted", "source", name, "after", from, "before", string(st.Mark.End), "was", x.saved.Identity, "now", st.Identity)
+		return o.say("Source %s goes on from %s. The gap: what was committed after %s and before %s was not sent. Start waltrigger now.", name, st.Mark.End, from, st.Mark.End)
+	})
+}
+
+// Drop removes what was made on the source's server, and forgets how far it was read.
+func (o Operator) Drop(ctx context.Context, name string) error {
+	return o.with(ctx, name, func(x operated) error {
+		if !x.known {
+			return fmt.Errorf("this store has never read source %s: what is on its server belongs to somebody else; drop that there: SELECT pg_drop_replication_slot(…); DROP PUBLICATION …;", name)
+		}
+		if err := x.src.Drop(ctx); err != nil {
+			return err
+		}
+		if _, err := x.reset(ctx); err != nil {
+			return err
+		}
+		if err := x.store.DropSource(ctx, name); err != nil {
+			return err
+		}
+		return o.say("Source %s is forgotten, up to %s it was read. Remove it from the configuration, or the next start begins anew with it.", name, x.saved.Mark.End)
+	})
+}
+
+// activeOf are the activations of triggers that held for a source before a reset.
+type activeOf struct {
+	source  string
+	records []trigger.Record // as they were
+}
+
+// reset makes the activations of a source pending: positions of a log that is not read
+// on mean nothing. The next start activates them anew.
+func (x operated) reset(ctx context.Context) (activeOf, error) {
+	out := activeOf{source: x.name}
+	all, err := x.store.Triggers(ctx, trigger.Query{})
+	if err != nil {
+		return out, err
+	}
+	for _, r := range all {
+		if !slices.ContainsFunc(r.Activations, out.holds) {
+			continue
+		}
+		out.records = append(out.records, r)
+		next := slices.Clone(r.Activations)
+		for i := range next {
+			if out.holds(next[i]) {
+				next[i].State, next[i].Seq = trigger.Pending, 0
+			}
+		}
+		if err := x.store.SaveActivations(ctx, r.Trigger.ID, r.Revision, next); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+func (a activeOf) holds(act trigger.Activation) bool {
+	return act.ContentType.Source == a.source && act.State == trigger.Active
+}
+
+// tables lists the tables that the triggers need.
+func (a activeOf) tables() []source.TableName {
+	var out []source.TableName
+	for _, r := range a.records {
+		for _, act := range r.Activations {
+			if t := (source.TableName{Schema: act.Schema, Name: act.Table}); r.Trigger.Active && a.holds(act) && !slices.Contains(out, t) {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+// restore makes active again what was, from seq on if that is given.
+func (a activeOf) restore(ctx context.Context, s *store.Store, seq *uint64) error {
+	for _, r := range a.records {
+		for i := range r.Activations {
+			if seq != nil && a.holds(r.Activations[i]) {
+				r.Activations[i].Seq = *seq
+			}
+		}
+		if err := s.SaveActivations(ctx, r.Trigger.ID, r.Revision, r.Activations); err != nil {
+			return err
+		}
+	}
+	return nil
+}
