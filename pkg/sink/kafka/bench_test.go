@@ -97,8 +97,10 @@ func asyncLoop(b *testing.B, brokers []string, topic string, body []byte) func(n
 			p.Input() <- &sarama.ProducerMessage{
 				Topic: topic, Key: sarama.StringEncoder(fmt.Sprint(i % 1000)), Value: sarama.ByteEncoder(body),
 				Headers: []sarama.RecordHeader{
-					{Key: []byte(sink.HeaderEventID), Value: fmt.Appendf(nil, "shop_00000000%08X_1_post_save_d1", i)}, {Key: []byte(sink.HeaderSignal), Value: []byte("post_save")},
-					{Key: []byte(sink.HeaderModel), Value: []byte("myapp.Sale")}, {Key: []byte(sink.HeaderCommitted), Value: []byte("2026-01-01T00:00:00.123456Z")},
+					{Key: []byte(sink.HeaderEventID), Value: fmt.Appendf(nil, "shop_00000000%08X_1_post_save_d1", i)},
+					{Key: []byte(sink.HeaderSignal), Value: []byte("post_save")},
+					{Key: []byte(sink.HeaderModel), Value: []byte("myapp.Sale")},
+					{Key: []byte(sink.HeaderCommitted), Value: []byte("2026-01-01T00:00:00.123456Z")},
 					{Key: []byte(sink.HeaderContentType), Value: []byte("application/json")},
 				},
 			}

@@ -21,9 +21,19 @@ import (
 
 // connParams are the connection details, named as in the clients of the Python world.
 var connParams = []sink.Param{
-	{Name: "bootstrap_servers", Required: true}, {Name: "client_id"}, {Name: "security_protocol"}, {Name: "sasl_mechanism"},
-	{Name: "sasl_plain_username"}, {Name: "sasl_plain_password", Secret: true}, {Name: "ssl_cafile"}, {Name: "ssl_certfile"},
-	{Name: "ssl_keyfile"}, {Name: "ssl_check_hostname"}, {Name: "compression_type"}, {Name: "max_request_size"}, {Name: "acks"},
+	{Name: "bootstrap_servers", Required: true},
+	{Name: "client_id"},
+	{Name: "security_protocol"},
+	{Name: "sasl_mechanism"},
+	{Name: "sasl_plain_username"},
+	{Name: "sasl_plain_password", Secret: true},
+	{Name: "ssl_cafile"},
+	{Name: "ssl_certfile"},
+	{Name: "ssl_keyfile"},
+	{Name: "ssl_check_hostname"},
+	{Name: "compression_type"},
+	{Name: "max_request_size"},
+	{Name: "acks"},
 	{Name: "allow_auto_create_topics"},
 }
 

@@ -46,9 +46,17 @@ func Run(t *testing.T, h Harness) {
 		name string
 		run  func(t *testing.T, s *suite)
 	}{
-		{"Bodies", bodies}, {"Headers", headers}, {"Order", order}, {"CancelledBefore", cancelledBefore}, {"Deadline", deadline},
-		{"Cancelled", cancelled}, {"BrokenConnections", brokenConnections}, {"Refused", refused}, {"Blocked", blocked},
-		{"Restart", restart}, {"CloseUnused", closeUnused},
+		{"Bodies", bodies},
+		{"Headers", headers},
+		{"Order", order},
+		{"CancelledBefore", cancelledBefore},
+		{"Deadline", deadline},
+		{"Cancelled", cancelled},
+		{"BrokenConnections", brokenConnections},
+		{"Refused", refused},
+		{"Blocked", blocked},
+		{"Restart", restart},
+		{"CloseUnused", closeUnused},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, newSuite(t, h)) })

@@ -6,8 +6,9 @@
 //	     ── connection back to the idle ones
 //
 // Requests are written and connections kept by this package, responses are parsed by
-// fasthttp: on 2 cores, 64 requests in flight, net/http needs about twice the CPU for
-// each request and allocates 60 times; see BenchmarkSend.
+// fasthttp. net/http needs about twice the CPU for a request and allocates 57 times,
+// this 4 times, the context included (BenchmarkSend); fasthttp's own client is as fast
+// but knows no contexts, and sends again what it thinks fit.
 package webhook
 
 import (

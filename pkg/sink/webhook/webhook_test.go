@@ -128,7 +128,11 @@ func TestOutcome(t *testing.T) {
 		after  time.Duration
 		text   string
 	}{
-		{200, nil, 0, "", 0, ""}, {201, nil, 0, "", 0, ""}, {202, nil, 0, "", 0, ""}, {204, nil, 0, "", 0, ""}, {299, nil, 0, "", 0, ""},
+		{200, nil, 0, "", 0, ""},
+		{201, nil, 0, "", 0, ""},
+		{202, nil, 0, "", 0, ""},
+		{204, nil, 0, "", 0, ""},
+		{299, nil, 0, "", 0, ""},
 		{301, map[string]string{"Location": "https://s3cret@other.example/s3cret?k=s3cret"}, sink.Rejected, "redirect_refused", 0, "https://other.example"},
 		{302, map[string]string{"Location": "http://169.254.169.254/latest"}, sink.Rejected, "redirect_refused", 0, "http://169.254.169.254"},
 		{307, map[string]string{"Location": "/hook/"}, sink.Rejected, "redirect_refused", 0, "with / at the end"},
@@ -136,10 +140,13 @@ func TestOutcome(t *testing.T) {
 		{308, map[string]string{"Location": "::"}, sink.Rejected, "redirect_refused", 0, "no URL"},
 		{303, nil, sink.Rejected, "redirect_refused", 0, "names no target"},
 		{304, nil, sink.Rejected, "redirect_refused", 0, ""},
-		{400, nil, sink.Rejected, "http_400", 0, "400 Bad Request"}, {401, nil, sink.Rejected, "http_401", 0, ""},
-		{404, nil, sink.Rejected, "http_404", 0, ""}, {422, map[string]string{"Retry-After": "5"}, sink.Rejected, "http_422", 0, ""},
+		{400, nil, sink.Rejected, "http_400", 0, "400 Bad Request"},
+		{401, nil, sink.Rejected, "http_401", 0, ""},
+		{404, nil, sink.Rejected, "http_404", 0, ""},
+		{422, map[string]string{"Retry-After": "5"}, sink.Rejected, "http_422", 0, ""},
 		{410, nil, sink.Gone, "http_410", 0, ""},
-		{408, nil, sink.Unavailable, "http_408", 0, ""}, {425, nil, sink.Unavailable, "http_425", 0, ""},
+		{408, nil, sink.Unavailable, "http_408", 0, ""},
+		{425, nil, sink.Unavailable, "http_425", 0, ""},
 		{429, map[string]string{"Retry-After": "7"}, sink.Unavailable, "http_429", 7 * time.Second, ""},
 		{429, map[string]string{"Retry-After": "x"}, sink.Unavailable, "http_429", 0, ""},
 		{429, map[string]string{"Retry-After": "-1"}, sink.Unavailable, "http_429", 0, ""},
@@ -147,7 +154,8 @@ func TestOutcome(t *testing.T) {
 		{429, map[string]string{"Retry-After": "4000000000"}, sink.Unavailable, "http_429", 24 * time.Hour, ""},
 		{503, map[string]string{"Retry-After": date}, sink.Unavailable, "http_503", 90 * time.Second, ""},
 		{503, map[string]string{"Retry-After": past}, sink.Unavailable, "http_503", 0, ""},
-		{500, nil, sink.Unavailable, "http_500", 0, ""}, {599, nil, sink.Unavailable, "http_599", 0, ""},
+		{500, nil, sink.Unavailable, "http_500", 0, ""},
+		{599, nil, sink.Unavailable, "http_599", 0, ""},
 	}
 	r := sinktest.NewReceiver(t)
 	s, _ := newSink(t, nil)
