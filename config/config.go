@@ -161,8 +161,11 @@ func parse(path string, data []byte, environ []string) (*Config, []string, error
 		l.into(root, cfg)
 		cfg.Files = l.files
 	}
-	if len(l.errs) == 0 {
+	if root != nil {
+		form := l.errs
+		l.errs = nil
 		l.validate(cfg)
+		l.errs = append(form, slices.DeleteFunc(l.errs, form.cover)...)
 	}
 	if len(l.errs) > 0 {
 		slices.SortStableFunc(l.errs, func(a, b Error) int { return a.Line - b.Line })
@@ -177,6 +180,17 @@ type Error struct {
 	Line   int    // of the file; 0 = no single one
 	Path   string // sources[0].url
 	Text   string
+}
+
+// cover reports whether one of es is about the same setting as e, a part of it or what
+// it is a part of: one mistake is told once.
+func (es Errors) cover(e Error) bool {
+	return slices.ContainsFunc(es, func(o Error) bool { return within(e.Path, o.Path) || within(o.Path, e.Path) })
+}
+
+func within(path, outer string) bool {
+	rest, ok := strings.CutPrefix(path, outer)
+	return ok && (outer == "" || rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 func (e Error) Error() string {

@@ -129,13 +129,33 @@ colour: blue
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	want := `w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, content_types
+	want := `w.yaml:3: sources[0].url: must begin with postgres://
+w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, content_types
+w.yaml:6: sources[2].slot: "S": want 1 to 63 lower-case letters, digits or _
+w.yaml:6: sources[2].publication_mode: "maybe": want auto, managed or existing
+w.yaml:6: sources[2].name: sources[1] has this name
+w.yaml:6: sources[2].content_types.Customer: the key must be app_label.ModelName
+w.yaml:6: sources[2].content_types.Customer: must be schema.table
+w.yaml:6: sources[2].content_types.A.b: is the same content type as a.B: case does not count
+w.yaml:7: store.url: must be sqlite: and the path of a file
+w.yaml:9: admin.listen: "0.0.0.0:8080" is reachable from other machines and there is no token: either listen on loopback (127.0.0.1:8080), or set a token under admin.tokens
+w.yaml:10: ops.listen: "9090" is not host:port
+w.yaml:12: brokers.b.broker_type: "pigeon" is unknown here; there is kafka
+w.yaml:14: dynamic_values.x: give exactly one of env, file, literal
+w.yaml:15: dynamic_values.instance.name: names that begin with instance belong to the row
+w.yaml:17: settings.allowed_content_types[0]: "a.b.c" is no pattern such as myapp.* or myapp.Sale
 w.yaml:18: settings.whitelisted_content_types: means the same as allowed_content_types; give one of them
+w.yaml:19: settings.allowed_webhook_urls[0]: compile pattern "(": error parsing regexp: missing closing ): `+"`"+`(`+"`"+`
+w.yaml:19: settings.allowed_webhook_urls[1]: compile pattern ")(": error parsing regexp: unexpected ): `+"`"+`)(`+"`"+`
 w.yaml:20: settings.max_webhook_timeout: "-1s" is no duration such as 30s, 500ms or 1h (a bare number is seconds)
 w.yaml:21: settings.max_broker_timeout: "soon" is no duration such as 30s, 500ms or 1h (a bare number is seconds)
+w.yaml:22: settings.max_action_timeout: must be more than 0 and at most 1h0m0s
 w.yaml:23: egress.deny_cidrs: must be a list
+w.yaml:23: egress.allow_cidrs: "10.0.0.1/8" has bits beside its mask; meant is perhaps 10.0.0.0/8
+w.yaml:23: egress.allow_cidrs: "x" is no range such as 10.0.0.0/8 or fd00::/8
 w.yaml:24: delivery.window: "many" is no whole number
 w.yaml:24: delivery.queue: "1.5" is no whole number
+w.yaml:24: delivery.max_in_flight: must be from 1 to 10000
 w.yaml:25: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, triggers`
 	if err.Error() != want {
 		t.Errorf("got\n%s\nwant\n%s", err, want)

@@ -26,6 +26,9 @@ func (s *Store) LoadSource(ctx context.Context, name string) (source.State, bool
 // SaveSource saves how far a source has been handled. Once it returned nil, st survives
 // a crash: only then may the source's log be acknowledged.
 func (s *Store) SaveSource(ctx context.Context, name string, st source.State) error {
+	if err := s.gone(); err != nil {
+		return fmt.Errorf("save source %s: %w", name, err)
+	}
 	_, err := s.write.ExecContext(ctx, `INSERT INTO sources (name, identity, end_position, tx_position, tx_done) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, end_position = excluded.end_position,
 			tx_position = excluded.tx_position, tx_done = excluded.tx_done`,

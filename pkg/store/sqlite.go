@@ -48,6 +48,9 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	}
 	s.close = append(s.close, s.write.Close)
 	s.write.SetMaxOpenConns(1)
+	if s.lost, err = sameFile(path); err != nil {
+		return err
+	}
 	if err := claim(ctx, s.write, path); err != nil {
 		return err
 	}
@@ -115,6 +118,21 @@ func checkHeader(path string) error {
 		return fmt.Errorf("%s is not a SQLite database; name another file", path)
 	}
 	return nil
+}
+
+// sameFile returns a check that path still leads to the file that it leads to now.
+func sameFile(path string) (check func() error, err error) {
+	opened, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("look at %s: %w", path, err)
+	}
+	return func() error {
+		now, err := os.Stat(path)
+		if err == nil && os.SameFile(opened, now) {
+			return nil
+		}
+		return fmt.Errorf("the store %s was removed or replaced while it was open: put it back, and start waltrigger again", path)
+	}, nil
 }
 
 // lockFile takes the lock that keeps a second process out. The kernel drops it with the

@@ -22,6 +22,7 @@ type Store struct {
 	log   *slog.Logger
 	now   func() time.Time
 	close []func() error // in reverse order
+	lost  func() error   // says that what is written goes nowhere; nil = cannot be
 
 	mu     sync.Mutex
 	proven time.Time // when a write last succeeded
@@ -63,6 +64,9 @@ const probeEvery = time.Second
 
 // Writable proves that the store can be written, by writing; at most once a second.
 func (s *Store) Writable(ctx context.Context) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	fresh := s.now().Sub(s.proven) < probeEvery
 	s.mu.Unlock()
@@ -81,8 +85,20 @@ func (s *Store) Writable(ctx context.Context) error {
 	return nil
 }
 
+// gone says that the store was removed or replaced under us: writes would succeed and
+// be lost with the process.
+func (s *Store) gone() error {
+	if s.lost == nil {
+		return nil
+	}
+	return s.lost()
+}
+
 // update runs f in a transaction that sees no other writer.
 func (s *Store) update(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
+	if err := s.gone(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

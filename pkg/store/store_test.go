@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/store/storetest"
 )
@@ -130,5 +131,34 @@ func TestForeignAndNewerDatabases(t *testing.T) {
 	}
 	if info, err := os.Stat(dir + "/newer.db"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v: others could read secrets", info.Mode(), err)
+	}
+}
+
+// TestRemovedWhileOpen: what is written to a file without a name is lost with the
+// process, so it must not count as saved.
+func TestRemovedWhileOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	s, err := store.Open(t.Context(), "sqlite:"+path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Writable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Writable(t.Context()); err == nil || !strings.Contains(err.Error(), "removed or replaced") {
+		t.Errorf("writable: %v", err)
+	}
+	if err := s.SaveSource(t.Context(), "shop", source.State{}); err == nil {
+		t.Error("a position was saved")
+	}
+	if err := os.Rename(path+".old", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SaveSource(t.Context(), "shop", source.State{}); err != nil {
+		t.Errorf("put back: %v", err)
 	}
 }

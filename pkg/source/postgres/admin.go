@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -180,4 +181,21 @@ func (s *Source) dropPublication(ctx context.Context, c *pgx.Conn) error {
 	}
 	s.log.Info("dropped publication", "publication", s.cfg.Publication)
 	return nil
+}
+
+// reach says what to do about a server that does not let us in.
+func reach(err error) string {
+	switch text := err.Error(); {
+	case sqlState(err) == "28P01" || sqlState(err) == "28000":
+		return "correct user and password in the source's url, or let them in: pg_hba.conf of the server"
+	case sqlState(err) == "3D000":
+		return "correct the name of the database in the source's url"
+	case sqlState(err) == "53300":
+		return "raise max_connections, or close some"
+	case strings.Contains(text, "tls error"):
+		return "correct sslmode in the source's url"
+	case strings.Contains(text, "hostname resolving error"):
+		return "correct the host in the source's url"
+	}
+	return "make the server reachable at the source's url"
 }

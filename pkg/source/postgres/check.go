@@ -70,7 +70,7 @@ func (c *check) fail(err error) {
 		c.add(LevelError, halt.Reason, halt.Mend)
 		return
 	}
-	c.add(LevelError, err.Error(), "make the server reachable at the source's url")
+	c.add(LevelError, err.Error(), reach(err))
 }
 
 func (c *check) server(ctx context.Context, conn *pgx.Conn) error {

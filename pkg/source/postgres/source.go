@@ -205,7 +205,7 @@ func (s *Source) retry(ctx context.Context, f func() error) error {
 		d := wait.NextBackOff()
 		if text := err.Error(); text != last { // once, not at every attempt
 			last = text
-			s.log.Warn("source is not connected, trying again", "error", err, "wait", d)
+			s.log.Warn("source is not connected, trying again", "error", err, "wait", d.Round(time.Millisecond).String())
 		}
 		s.setState("connecting", err.Error())
 		select {
