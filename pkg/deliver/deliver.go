@@ -14,6 +14,7 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -42,9 +43,9 @@ type Target interface {
 	// Conn gives the resolved connection details and a key that is equal for equal
 	// details.
 	Conn(ctx context.Context) (conn map[string]any, key string, err error)
-	// Fill sets m.Params and m.Headers. rendered is what the row gave when the
-	// message was rendered.
-	Fill(ctx context.Context, m *sink.Message, rendered []string) error
+	// Fill sets m.Params and m.Headers. rendered is what the row gave, by
+	// name, when the message was rendered: perhaps by the Target before this one.
+	Fill(ctx context.Context, m *sink.Message, rendered []sink.Header) error
 	Timeout() time.Duration // of one attempt; 0 = Config.MaxTimeout
 	// Env is what a sink opened for conn may use of its surroundings.
 	Env(conn map[string]any) sink.Env
@@ -54,13 +55,14 @@ type Target interface {
 // exported fields and lets go of it.
 type Delivery struct {
 	Message  sink.Message
-	Rendered []string // for Target.Fill
+	Rendered []sink.Header // for Target.Fill
+	Weight   int           // bytes held besides the body, if those are more
 	Ledger   Ledger
 	Entry    uint64 // given to Ledger.Done
 	// Late renders a message that could not be rendered when its turn came in the log,
 	// at each attempt until it succeeds: it returns false if there is nothing to send
 	// after all. Nil for a message that is rendered.
-	Late func(d *Delivery) (send bool, err error)
+	Late func(ctx context.Context, d *Delivery) (send bool, err error)
 	// Lanes are hashes of the ordering keys it belongs to: none = no order; two when
 	// a row's key changed, so that it comes after the old key's deliveries and before
 	// the new key's. Equal hashes of different keys only cost parallelism.
@@ -81,9 +83,16 @@ type Delivery struct {
 	err      error     // why it was not handed to the sink in this attempt
 }
 
-// Ledger is told of each delivery that is accepted, or that nobody wants any more.
-// Called by many goroutines; must not block.
-type Ledger interface{ Done(entry uint64) }
+// Ledger keeps the account of deliveries. Called by many goroutines; must not block.
+type Ledger interface {
+	// Done is told of each delivery that is accepted, or that nobody wants any more.
+	Done(entry uint64)
+	// Stopped says that Done counts no more: no delivery is begun from then on.
+	Stopped() bool
+}
+
+// ErrClosed is returned for a delivery that comes after Close.
+var ErrClosed = errors.New("deliveries are closed")
 
 // Deliverer holds the destinations.
 type Deliverer struct {
@@ -167,7 +176,9 @@ func (d *Deliverer) Close() {
 	d.cancel()
 	d.mu.Lock()
 	for _, q := range d.destinations {
+		q.mu.Lock()
 		q.stop()
+		q.mu.Unlock()
 	}
 	d.mu.Unlock()
 	d.workers.Wait()

@@ -39,7 +39,7 @@ func (r *receiver) Kind() *sink.Kind { return &r.kind }
 
 func (r *receiver) Conn(context.Context) (map[string]any, string, error) { return nil, "", nil }
 
-func (r *receiver) Fill(context.Context, *sink.Message, []string) error { return nil }
+func (r *receiver) Fill(context.Context, *sink.Message, []sink.Header) error { return nil }
 
 func (r *receiver) Timeout() time.Duration { return 0 }
 
@@ -93,8 +93,15 @@ func (r *receiver) got() []string {
 }
 
 type doneSet struct {
-	mu sync.Mutex
-	n  map[uint64]int
+	mu   sync.Mutex
+	n    map[uint64]int
+	stop bool
+}
+
+func (s *doneSet) Stopped() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stop
 }
 
 func (s *doneSet) Done(e uint64) {
@@ -316,6 +323,104 @@ func TestDiscardedDestinationIsDone(t *testing.T) {
 	})
 }
 
+// TestDiscardFindsWhatHasNoLane drops deliveries without order: one under way, one
+// that waits for its retry, the rest ready or behind a barrier.
+func TestDiscardFindsWhatHasNoLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, answer: func(m *sink.Message) error {
+			return &sink.Error{Class: sink.Rejected, Code: "http_400", Err: errors.New("400")}
+		}}
+		cfg := DefaultConfig()
+		cfg.MaxInFlight = 1
+		d, q, done := start(t, cfg, r)
+		enqueue(t, done, q, []job{{id: "refused"}, {id: "truncate", barrier: true}})
+		time.Sleep(time.Hour)
+		r.delay = func() time.Duration { return time.Second }
+		enqueue(t, done, q, []job{{id: "sending"}, {id: "ready"}, {id: "behind", keys: []uint64{1}}})
+		d.Keep(func(string) bool { return false })
+		time.Sleep(time.Hour)
+		for e, want := range []int{2, 2, 1} { // entries are numbered anew by each call of enqueue
+			if done.n[uint64(e)] != want {
+				t.Errorf("entry %d done %d times, want %d", e, done.n[uint64(e)], want)
+			}
+		}
+		if s := q.status(); s.Waiting != 0 {
+			t.Errorf("%d still wait", s.Waiting)
+		}
+		if d.bytes.used != 0 {
+			t.Errorf("%d bytes still taken", d.bytes.used)
+		}
+		d.Close()
+	})
+}
+
+// TestDiscardFreesWhoWaits removes a full destination: what is enqueued for it counts
+// as done, and is no error.
+func TestDiscardFreesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, answer: func(*sink.Message) error { return errors.New("down") }}
+		cfg := DefaultConfig()
+		cfg.Queue = 1
+		d, q, done := start(t, cfg, r)
+		go func() {
+			time.Sleep(time.Second)
+			d.Keep(func(string) bool { return false })
+		}()
+		enqueue(t, done, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}, {id: "3", keys: []uint64{1}}})
+		if len(done.n) != 3 {
+			t.Errorf("%d done, want 3", len(done.n))
+		}
+		d.Close()
+		if err := q.Enqueue(context.Background(), &Delivery{Ledger: done}); err != nil {
+			t.Errorf("enqueue for a removed destination: %v", err)
+		}
+	})
+}
+
+// TestStoppedLedger sends nothing that could not be counted any more.
+func TestStoppedLedger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
+		r.answer = func(*sink.Message) error {
+			return &sink.Error{Class: sink.Rejected, Code: "http_400", Err: errors.New("400")}
+		}
+		d, q, done := start(t, DefaultConfig(), r)
+		enqueue(t, done, q, []job{{id: "1", keys: []uint64{1}}, {id: "2"}})
+		d.Drain(context.Background())
+		done.mu.Lock()
+		done.stop = true
+		done.mu.Unlock()
+		r.answer = nil
+		time.Sleep(time.Hour)
+		d.Drain(context.Background())
+		if got := r.got(); len(got) != 0 {
+			t.Errorf("sent %v after the account was closed", got)
+		}
+		d.Close()
+	})
+}
+
+func TestClosedDeliverer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, delay: func() time.Duration { return time.Minute }}
+		r.answer = func(*sink.Message) error { return context.Canceled }
+		d, q, done := start(t, DefaultConfig(), r)
+		enqueue(t, done, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}})
+		synctest.Wait()
+		began := time.Now()
+		d.Close()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("close took %v with a request under way", took)
+		}
+		if err := q.Enqueue(context.Background(), &Delivery{Ledger: done}); !errors.Is(err, ErrClosed) {
+			t.Errorf("enqueue after close: %v, want ErrClosed", err)
+		}
+		if len(done.n) != 0 {
+			t.Errorf("%d done, want none", len(done.n))
+		}
+	})
+}
+
 // TestLateRendering holds the lane of a message that cannot be rendered until it can.
 func TestLateRendering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -323,7 +428,7 @@ func TestLateRendering(t *testing.T) {
 		d, q, done := start(t, DefaultConfig(), r)
 		mended := false
 		late := func(id string, send bool) *Delivery {
-			return &Delivery{Ledger: done, Entry: 9, NLane: 1, Late: func(d *Delivery) (bool, error) {
+			return &Delivery{Ledger: done, Entry: 9, NLane: 1, Late: func(_ context.Context, d *Delivery) (bool, error) {
 				if !mended {
 					return false, errors.New("unknown column")
 				}
@@ -414,6 +519,8 @@ func BenchmarkDeliver(b *testing.B) {
 }
 
 type nullLedger struct{}
+
+func (nullLedger) Stopped() bool { return false }
 
 func (nullLedger) Done(uint64) {}
 

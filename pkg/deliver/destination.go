@@ -56,7 +56,8 @@ func (q *Destination) setTarget(t Target) {
 	}
 	q.target = t
 	q.limit = q.maxWorkers()
-	q.failures, q.retryAt = 0, time.Time{}
+	q.failures, q.retryAt, q.err = 0, time.Time{}, ""
+	q.m.failing.Set(0)
 	for d, timer := range q.delayed {
 		if timer.Stop() {
 			delete(q.delayed, d)
@@ -70,7 +71,7 @@ func (q *Destination) setTarget(t Target) {
 // lane with. Enqueue waits while the destination's queue or the common budget of bytes
 // is full, and fails only when ctx ends.
 func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
-	d.size = int64(len(d.Message.Body))
+	d.size = int64(max(len(d.Message.Body), d.Weight))
 	if err := q.d.bytes.take(ctx, d.size); err != nil {
 		return err
 	}
@@ -92,7 +93,8 @@ func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
 		dropped := q.dropped
 		q.mu.Unlock()
 		if !dropped {
-			return context.Canceled
+			q.d.bytes.give(d.size)
+			return ErrClosed
 		}
 		q.leave(d)
 		return nil
@@ -175,6 +177,9 @@ func (q *Destination) take(w *worker) bool {
 		if d == nil {
 			break
 		}
+		if d.Ledger.Stopped() {
+			continue // it keeps its place, and so nothing behind it is sent
+		}
 		d.sending = true
 		w.batch = append(w.batch, d)
 		if !kind.Pipelined {
@@ -209,10 +214,12 @@ func (q *Destination) settle(w *worker, errs []error, began time.Time) {
 	}
 	for _, d := range w.accepted {
 		q.waiting--
-		q.m.latency.Observe(now.Sub(d.Message.Committed).Seconds())
 		q.lanes.finish(d, q.ready.push)
+		if !q.dropped {
+			q.m.latency.Observe(now.Sub(d.Message.Committed).Seconds())
+			q.m.accepted.Inc()
+		}
 	}
-	q.m.accepted.Add(float64(len(w.accepted)))
 	if len(w.accepted) == len(w.batch) {
 		return
 	}
@@ -292,7 +299,7 @@ func (q *Destination) delay(d *Delivery, wait time.Duration) {
 	q.delayed[d] = time.AfterFunc(wait, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if _, ok := q.delayed[d]; ok {
+		if _, ok := q.delayed[d]; ok && !q.closed {
 			delete(q.delayed, d)
 			q.ready.unshift(d)
 			q.dispatch()
@@ -322,17 +329,14 @@ func (q *Destination) busy() bool {
 	return q.workers > 0 || (q.ready.head != nil && q.retryAt.IsZero() && !q.closed)
 }
 
-// stop starts nothing more.
+// stop starts nothing more; q.mu is held.
 func (q *Destination) stop() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.closed = true
 	if q.probe != nil {
 		q.probe.Stop()
 	}
-	for d, timer := range q.delayed {
+	for _, timer := range q.delayed {
 		timer.Stop()
-		delete(q.delayed, d)
 	}
 	close(q.room)
 	q.room = make(chan struct{})
@@ -340,10 +344,10 @@ func (q *Destination) stop() {
 
 // discard drops all that waits, as done: nobody wants it any more.
 func (q *Destination) discard() {
-	q.stop()
 	q.mu.Lock()
-	q.dropped = true
-	dropped := q.lanes.drop(&q.ready)
+	q.stop()
+	q.dropped = true // with closed: who waits in Enqueue must see both
+	dropped := q.lanes.drop(&q.ready, q.delayed)
 	q.waiting -= len(dropped)
 	q.mu.Unlock()
 	for _, d := range dropped {
@@ -443,7 +447,7 @@ var errNothing = errors.New("nothing to send")
 
 func (d *Delivery) fill(ctx context.Context, target Target) error {
 	if d.Late != nil {
-		send, err := d.Late(d)
+		send, err := d.Late(ctx, d)
 		if err != nil {
 			return &sink.Error{Class: sink.Permanent, Code: "render", Err: err}
 		}

@@ -1,5 +1,7 @@
 package deliver
 
+import "time"
+
 // lane holds the deliveries of one ordering key, oldest first. The first one is being
 // sent or waits to be; it leaves when it is finished.
 type lane struct {
@@ -148,8 +150,8 @@ func (l *lanes) pop(ln *lane, ready func(*Delivery)) {
 	}
 }
 
-// drop empties all lanes and returns what was in them and not being sent.
-func (l *lanes) drop(ready *fifo) []*Delivery {
+// drop empties all lanes and lists and returns what was in them and not being sent.
+func (l *lanes) drop(ready *fifo, delayed map[*Delivery]*time.Timer) []*Delivery {
 	var all []*Delivery
 	take := func(d *Delivery) {
 		if !d.sending && !d.finished {
@@ -167,7 +169,10 @@ func (l *lanes) drop(ready *fifo) []*Delivery {
 			take(d)
 		}
 	}
-	for d := ready.pop(); d != nil; d = ready.pop() {
+	for d := ready.pop(); d != nil; d = ready.pop() { // without a lane
+		take(d)
+	}
+	for d := range delayed {
 		take(d)
 	}
 	return all

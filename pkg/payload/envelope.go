@@ -65,36 +65,37 @@ func appendRow(dst []byte, t *change.Table, row []change.Value) []byte {
 	dst = append(dst, '{')
 	first := true
 	for i, v := range row {
-		if v.Kind == change.Missing {
-			continue
-		}
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		dst = change.AppendString(dst, t.Columns[i].Name)
-		dst = append(dst, ':')
-		dst = v.AppendJSON(dst)
+		dst = appendMember(dst, &first, t.Columns[i].Name, v)
 	}
 	return append(dst, '}')
 }
 
-// appendKey appends the key columns of a row as a JSON object; null for a table
-// without key, and for no row.
+// appendKey appends the key columns of a row that the log holds as a JSON object; null
+// for a table without key, and for no row.
 func appendKey(dst []byte, t *change.Table, row []change.Value) []byte {
 	if row == nil || len(t.Key) == 0 {
 		return append(dst, "null"...)
 	}
 	dst = append(dst, '{')
-	for i, k := range t.Key {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = change.AppendString(dst, t.Columns[k].Name)
-		dst = append(dst, ':')
-		dst = row[k].AppendJSON(dst)
+	first := true
+	for _, k := range t.Key {
+		dst = appendMember(dst, &first, t.Columns[k].Name, row[k])
 	}
 	return append(dst, '}')
+}
+
+// appendMember appends a column to a JSON object, unless the log does not hold it.
+func appendMember(dst []byte, first *bool, name string, v change.Value) []byte {
+	if v.Kind == change.Missing {
+		return dst
+	}
+	if !*first {
+		dst = append(dst, ',')
+	}
+	*first = false
+	dst = change.AppendString(dst, name)
+	dst = append(dst, ':')
+	return v.AppendJSON(dst)
 }
 
 func appendNames(dst []byte, names []string) []byte {

@@ -25,6 +25,9 @@ type Event struct {
 	ContentType signal.ContentType
 	Change      *change.Change
 	Related     Related // nil: no relations
+	// Follows: the templates follow relations. A column that is a foreign key is one
+	// then, if its name is that of the relation.
+	Follows bool
 
 	changed    []string
 	changedFor *change.Change
@@ -165,7 +168,7 @@ func (o *instanceObject) row() (*change.Table, []change.Value) { return o.Change
 
 func (o *instanceObject) Get(name string) (template.Value, bool) {
 	t, row := o.row()
-	return get(t, row, o.Related, name)
+	return (*Event)(o).get(t, row, name)
 }
 
 func (o *instanceObject) Keys() []string { return columns(o.row()) }
@@ -176,7 +179,7 @@ func (o *instanceObject) AppendJSON(dst []byte) ([]byte, error) {
 }
 
 func (o *beforeObject) Get(name string) (template.Value, bool) {
-	return get(o.Change.Table, o.Change.Before, o.Related, name)
+	return (*Event)(o).get(o.Change.Table, o.Change.Before, name)
 }
 
 func (o *beforeObject) Keys() []string { return columns(o.Change.Table, o.Change.Before) }
@@ -186,7 +189,7 @@ func (o *beforeObject) AppendJSON(dst []byte) ([]byte, error) {
 }
 
 func (o *afterObject) Get(name string) (template.Value, bool) {
-	return get(o.Change.Table, o.Change.After, o.Related, name)
+	return (*Event)(o).get(o.Change.Table, o.Change.After, name)
 }
 
 func (o *afterObject) Keys() []string { return columns(o.Change.Table, o.Change.After) }
@@ -222,7 +225,7 @@ func (o *tableObject) Keys() []string { return []string{"schema", "name"} }
 func (o *keyObject) Get(name string) (template.Value, bool) {
 	t := o.Change.Table
 	i := t.Lookup(name)
-	if i < 0 || !slices.Contains(t.Key, i) {
+	if i < 0 || !slices.Contains(t.Key, i) || o.Change.Row()[i].Kind == change.Missing {
 		return template.Value{}, false
 	}
 	return value(o.Change.Row()[i]), true
@@ -230,9 +233,11 @@ func (o *keyObject) Get(name string) (template.Value, bool) {
 
 func (o *keyObject) Keys() []string {
 	t := o.Change.Table
-	names := make([]string, len(t.Key))
-	for i, k := range t.Key {
-		names[i] = t.Columns[k].Name
+	names := make([]string, 0, len(t.Key))
+	for _, k := range t.Key {
+		if o.Change.Row()[k].Kind != change.Missing {
+			names = append(names, t.Columns[k].Name)
+		}
 	}
 	return names
 }
@@ -271,8 +276,8 @@ func (o *transactionObject) Keys() []string { return []string{"id", "annotations
 
 // referenceObject is a related row. It prints as the foreign key's value.
 type referenceObject struct {
-	ref     Reference
-	related Related
+	ref   Reference
+	event *Event
 }
 
 func (o *referenceObject) Get(name string) (template.Value, bool) {
@@ -282,7 +287,7 @@ func (o *referenceObject) Get(name string) (template.Value, bool) {
 		}
 		return template.Value{}, false
 	}
-	return get(o.ref.Row.Table, o.ref.Row.Values, o.related, name)
+	return o.event.get(o.ref.Row.Table, o.ref.Row.Values, name)
 }
 
 func (o *referenceObject) Keys() []string {
@@ -292,38 +297,38 @@ func (o *referenceObject) Keys() []string {
 	return columns(o.ref.Row.Table, o.ref.Row.Values)
 }
 
-func (o *referenceObject) AppendJSON(dst []byte) ([]byte, error) {
-	if o.ref.Row == nil {
-		return append(dst, "null"...), nil
-	}
-	return appendRow(dst, o.ref.Row.Table, o.ref.Row.Values), nil
-}
-
-// Scalar is what the reference prints and compares as.
+// Scalar is what the reference prints, alone and as JSON, and compares as.
 func (o *referenceObject) Scalar() template.Value { return value(o.ref.Key) }
 
 // get looks a name up in a row: a column, then pk, then a relation.
-func get(t *change.Table, row []change.Value, related Related, name string) (template.Value, bool) {
-	if i := t.Lookup(name); i >= 0 {
-		if row[i].Kind == change.Missing {
-			return template.Value{}, false
+func (e *Event) get(t *change.Table, row []change.Value, name string) (template.Value, bool) {
+	i := t.Lookup(name)
+	if i < 0 && name == "pk" && len(t.Key) == 1 {
+		i = t.Key[0]
+	}
+	if i < 0 || e.Follows && t.Columns[i].Name == name {
+		if v, ok := e.follow(t, row, name); ok || i < 0 {
+			return v, ok
 		}
-		return value(row[i]), true
 	}
-	if name == "pk" && len(t.Key) == 1 {
-		return value(row[t.Key[0]]), true
-	}
-	if related == nil {
+	if row[i].Kind == change.Missing {
 		return template.Value{}, false
 	}
-	ref, ok := related.Follow(t, row, name)
+	return value(row[i]), true
+}
+
+func (e *Event) follow(t *change.Table, row []change.Value, name string) (template.Value, bool) {
+	if e.Related == nil {
+		return template.Value{}, false
+	}
+	ref, ok := e.Related.Follow(t, row, name)
 	if !ok {
 		return template.Value{}, false
 	}
 	if ref.Key.Kind == change.Null {
 		return template.None(), true
 	}
-	return template.Of(&referenceObject{ref, related}), true
+	return template.Of(&referenceObject{ref, e}), true
 }
 
 func columns(t *change.Table, row []change.Value) []string {

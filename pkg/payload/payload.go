@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/template"
@@ -27,9 +28,10 @@ const (
 // that JSON value. A string is rendered; if the result is JSON it is sent as such,
 // else as text. Without a payload the body is the envelope.
 type Renderer struct {
-	kind  kind
-	parts []part
-	paths []Path
+	kind   kind
+	parts  []part
+	paths  []Path
+	broken error // a template that does not parse
 }
 
 type kind uint8
@@ -61,7 +63,7 @@ type Problem struct {
 }
 
 // Compile compiles a payload: any JSON value, nil or null for the envelope. All
-// problems are returned at once.
+// problems are returned at once; with one, the Renderer only gives errors.
 func Compile(raw json.RawMessage, opt template.Options) (*Renderer, []Problem) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || string(raw) == "null" {
@@ -76,6 +78,9 @@ func Compile(raw json.RawMessage, opt template.Options) (*Renderer, []Problem) {
 		c.problems = append(c.problems, Problem{Err: err})
 	}
 	c.flush()
+	if len(c.problems) > 0 {
+		c.r.broken = c.problems[0].Err
+	}
 	return c.r, c.problems
 }
 
@@ -206,30 +211,45 @@ const MaxBody = 16 << 20
 // is returned as it was.
 func (r *Renderer) Append(dst []byte, e *Event) ([]byte, string, error) {
 	start := len(dst)
-	var err error
-	switch r.kind {
-	case envelope:
+	contentType := JSONType
+	err := r.broken
+	switch {
+	case err != nil:
+	case r.kind == envelope:
 		dst = appendEnvelope(dst, e)
-	case text:
-		p := r.parts[0]
-		if dst, err = p.tmpl.Append(dst, e); err != nil {
-			return dst[:start], "", err
-		}
-		if !p.raw && !json.Valid(dst[start:]) {
-			return dst, TextType, nil
-		}
+	case r.kind == text:
+		dst, contentType, err = r.appendText(dst, e)
 	default:
-		if dst, err = r.appendParts(dst, e); err != nil {
-			return dst[:start], "", err
-		}
+		dst, err = r.appendParts(dst, start+MaxBody, e)
 	}
-	if len(dst)-start > MaxBody {
-		return dst[:start], "", ErrTooLarge
+	if err == nil && len(dst)-start > MaxBody {
+		err = ErrTooLarge
 	}
-	return dst, JSONType, nil
+	if err != nil {
+		return dst[:start], "", err
+	}
+	return dst, contentType, nil
 }
 
-func (r *Renderer) appendParts(dst []byte, e *Event) ([]byte, error) {
+// appendText appends a string payload: JSON if it happens to be that.
+func (r *Renderer) appendText(dst []byte, e *Event) ([]byte, string, error) {
+	start := len(dst)
+	p := &r.parts[0]
+	dst, err := p.tmpl.Append(dst, e)
+	if err != nil {
+		return dst, "", err
+	}
+	if !utf8.Valid(dst[start:]) {
+		dst = append(dst[:start], bytes.ToValidUTF8(dst[start:], []byte("\uFFFD"))...)
+	}
+	if p.raw || json.Valid(dst[start:]) {
+		return dst, JSONType, nil
+	}
+	return dst, TextType, nil
+}
+
+// appendParts stops once dst is longer than limit.
+func (r *Renderer) appendParts(dst []byte, limit int, e *Event) ([]byte, error) {
 	var err error
 	for i := range r.parts {
 		p := &r.parts[i]
@@ -245,6 +265,9 @@ func (r *Renderer) appendParts(dst []byte, e *Event) ([]byte, error) {
 				return dst, err
 			}
 			dst = change.AppendBytes(dst, e.scratch)
+		}
+		if len(dst) > limit {
+			return dst, ErrTooLarge
 		}
 	}
 	return dst, nil

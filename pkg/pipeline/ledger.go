@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 )
@@ -26,6 +27,7 @@ type Ledger struct {
 	room    chan struct{} // closed and replaced when the head moves while somebody waits
 	waiting bool
 	events  uint64 // entries with deliveries between head and tail
+	stopped atomic.Bool
 }
 
 type entry struct {
@@ -60,6 +62,10 @@ func (l *Ledger) Commit(ctx context.Context, tx *change.Tx) error {
 
 func (l *Ledger) add(ctx context.Context, e entry) (uint64, error) {
 	l.mu.Lock()
+	if l.merge(e) {
+		l.mu.Unlock()
+		return 0, nil
+	}
 	for l.tail-l.head == uint64(len(l.ring)) {
 		l.waiting = true
 		room := l.room
@@ -83,6 +89,26 @@ func (l *Ledger) add(ctx context.Context, e entry) (uint64, error) {
 	return n, nil
 }
 
+// merge puts e, if it has no deliveries, in the place of an entry before it that has
+// none either, so that what concerns no trigger does not fill the window; l.mu is held.
+func (l *Ledger) merge(e entry) bool {
+	if e.counted || l.tail == l.head {
+		return false
+	}
+	last := &l.ring[(l.tail-1)&uint64(len(l.ring)-1)]
+	if last.counted || !e.commit && last.tx != e.tx {
+		return false
+	}
+	*last = e
+	return true
+}
+
+// Stop closes the account: the mark is as it will be saved.
+func (l *Ledger) Stop() { l.stopped.Store(true) }
+
+// Stopped reports whether Stop was called.
+func (l *Ledger) Stopped() bool { return l.stopped.Load() }
+
 // Done says that one delivery of entry n is durably delivered (or will never be, by
 // somebody's decision).
 func (l *Ledger) Done(n uint64) {
@@ -104,8 +130,8 @@ func (l *Ledger) advance() {
 			break
 		}
 		if e.commit {
-			// A keepalive's Commit carries only a position; it must not hide the
-			// part of a transaction that is done, and never stands inside one.
+			// A Commit never stands inside another transaction, so it hides no part
+			// of one that is done.
 			l.mark = change.Mark{End: e.tx.End}
 		} else {
 			l.mark.Tx, l.mark.Done = e.tx.Position, e.ordinal

@@ -4,14 +4,14 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Metrics counts what passes, by source.
 type Metrics struct {
-	changes, events, renderErrors, lookups *prometheus.CounterVec
-	inFlight                               *prometheus.GaugeVec
+	changes, events, renderErrors, lookups, unrelated *prometheus.CounterVec
+	inFlight                                          *prometheus.GaugeVec
 }
 
 // sourceMetrics are the metrics of one source, looked up once.
 type sourceMetrics struct {
-	changes, events, renderErrors, lookups prometheus.Counter
-	inFlight                               prometheus.Gauge
+	changes, events, renderErrors, lookups, unrelated prometheus.Counter
+	inFlight                                          prometheus.Gauge
 }
 
 // NewMetrics registers the metrics with r.
@@ -26,6 +26,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		events:       counter("waltrigger_events_matched_total", "Signals that fired a trigger."),
 		renderErrors: counter("waltrigger_render_errors_total", "Messages that could not be rendered in their turn."),
 		lookups:      counter("waltrigger_lookups_total", "Queries for related rows."),
+		unrelated:    counter("waltrigger_related_rows_missing_total", "Related rows that were not there any more."),
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "waltrigger_events_in_flight", Help: "Events under way beyond the saved position.",
 		}, []string{"source"}),
@@ -37,6 +38,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 func (m *Metrics) source(name string) *sourceMetrics {
 	return &sourceMetrics{
 		changes: m.changes.WithLabelValues(name), events: m.events.WithLabelValues(name),
-		renderErrors: m.renderErrors.WithLabelValues(name), lookups: m.lookups.WithLabelValues(name), inFlight: m.inFlight.WithLabelValues(name),
+		renderErrors: m.renderErrors.WithLabelValues(name), lookups: m.lookups.WithLabelValues(name),
+		unrelated: m.unrelated.WithLabelValues(name), inFlight: m.inFlight.WithLabelValues(name),
 	}
 }

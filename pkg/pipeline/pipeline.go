@@ -75,7 +75,9 @@ type Pipeline struct {
 	planned *View
 	plans   map[*change.Table]*plan
 	r       renderer
-	related *relations
+	rows    *lookup
+
+	relations *relations
 }
 
 // New returns a pipeline for src, which was prepared with state.
@@ -86,9 +88,10 @@ func New(name string, cfg Config, src source.Source, state source.State, store S
 	}
 	p.view.Store(&View{Set: trigger.NewSet(nil)})
 	p.saved.Store(true)
-	p.related = newRelations(src, log)
+	p.relations = newRelations(src)
+	p.rows = newLookup(p.relations, p.m)
 	p.r.event.Source = name
-	p.r.event.Related = p.related
+	p.r.event.Related = p.rows
 	return p
 }
 
@@ -103,40 +106,64 @@ func (p *Pipeline) Stalled() bool { return !p.saved.Load() }
 func (p *Pipeline) InFlight() int { return p.ledger.InFlight() }
 
 // Run tails the source until ctx ends or the source cannot go on. It then delivers
-// what was taken on, for as long as the grace allows, and saves how far everything is
-// done.
+// what was taken on, for as long as the grace allows (without limit as long as ctx has
+// not ended), and saves how far everything is done. Called once.
 func (p *Pipeline) Run(ctx context.Context) error {
 	// What was begun is finished after ctx ends, up to the grace.
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(p.cfg.Grace):
+			cancel()
+		case <-hard.Done():
+		}
+	})()
 	batches := make(chan source.Batch, p.cfg.Batches)
+	from := p.state.Mark
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(batches)
-		return p.src.Run(gctx, p.state.Mark, batches)
+		return p.src.Run(gctx, from, batches)
 	})
-	g.Go(func() error { return p.match(gctx, hard, batches) })
+	g.Go(func() error { return p.match(ctx, hard, batches) })
 	saver := make(chan struct{})
 	go func() {
 		defer close(saver)
 		p.save(hard)
 	}()
-	stop := context.AfterFunc(gctx, func() { time.AfterFunc(p.cfg.Grace, cancel) })
-	defer stop()
 	err := g.Wait()
-	drain, done := context.WithTimeout(hard, p.cfg.Grace)
-	p.deliver.Drain(drain)
-	done()
+	if err != nil && ctx.Err() == nil {
+		p.log.Error("source ended: what was read of it is still delivered", "source", p.name, "err", err)
+		p.deliverRest(ctx)
+	}
+	p.deliver.Drain(hard)
+	p.ledger.Stop() // a retry after the last mark would be sent again after the next start
+	p.deliver.Drain(hard)
 	cancel()
 	<-saver
 	if saveErr := p.saveMark(context.WithoutCancel(ctx)); saveErr != nil {
+		p.log.Error("what was delivered last is sent again after the next start", "source", p.name, "err", saveErr)
 		err = errors.Join(err, saveErr)
 	}
 	return err
 }
 
+// deliverRest waits until everything that was read is done.
+func (p *Pipeline) deliverRest(ctx context.Context) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for p.ledger.InFlight() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // match looks at each change in turn. It stops between two changes when ctx ends: a
-// change is enqueued for all its destinations or for none.
+// change is enqueued for all its destinations or for none, unless hard ends too.
 func (p *Pipeline) match(ctx, hard context.Context, batches <-chan source.Batch) error {
 	for b := range batches {
 		if err := p.batch(ctx, hard, b); err != nil {
@@ -150,14 +177,7 @@ func (p *Pipeline) match(ctx, hard context.Context, batches <-chan source.Batch)
 }
 
 func (p *Pipeline) batch(ctx, hard context.Context, b source.Batch) error {
-	for p.Stalled() {
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if err := p.lookAhead(ctx, b); err != nil {
+	if err := p.awaitStore(ctx); err != nil {
 		return err
 	}
 	var last *change.Change // looked at, but not in the ledger
@@ -165,15 +185,21 @@ func (p *Pipeline) batch(ctx, hard context.Context, b source.Batch) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if v := p.view.Load(); i == 0 || v != p.planned {
+			p.adopt(v)
+			if err := p.lookAhead(ctx, b[i:]); err != nil {
+				return err
+			}
+		}
 		c := &b[i]
 		if c.Op == change.Commit {
 			last = nil
-			if err := p.ledger.Commit(hard, c.Tx); err != nil {
+			if err := p.ledger.Commit(ctx, c.Tx); err != nil {
 				return err
 			}
 			continue
 		}
-		opened, err := p.change(hard, c)
+		opened, err := p.change(ctx, hard, c)
 		if err != nil {
 			return err
 		}
@@ -182,7 +208,7 @@ func (p *Pipeline) batch(ctx, hard context.Context, b source.Batch) error {
 		}
 	}
 	if last != nil { // a huge transaction of no interest must not be read again from its start
-		if _, err := p.ledger.Open(hard, last.Tx, last.Ordinal, 0); err != nil {
+		if _, err := p.ledger.Open(ctx, last.Tx, last.Ordinal, 0); err != nil {
 			return err
 		}
 	}
@@ -190,8 +216,21 @@ func (p *Pipeline) batch(ctx, hard context.Context, b source.Batch) error {
 	return nil
 }
 
-// change enqueues what c fires, and reports whether that is anything.
-func (p *Pipeline) change(ctx context.Context, c *change.Change) (bool, error) {
+// awaitStore waits while the store does not take what is done.
+func (p *Pipeline) awaitStore(ctx context.Context) error {
+	for p.Stalled() {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// change enqueues what c fires, and reports whether that is anything. As long as
+// nothing is enqueued, it gives up when ctx ends.
+func (p *Pipeline) change(ctx, hard context.Context, c *change.Change) (bool, error) {
 	pl := p.plan(c.Table)
 	if pl == nil {
 		return false, nil
@@ -206,26 +245,30 @@ func (p *Pipeline) change(ctx context.Context, c *change.Change) (bool, error) {
 	}
 	p.m.events.Add(float64(len(hits)))
 	for _, h := range hits {
-		if err := p.fire(ctx, pl, h, c, entry); err != nil {
+		if err := p.fire(ctx, hard, pl, h, c, entry); err != nil {
 			return true, err
 		}
+		ctx = hard
 	}
 	return true, nil
+}
+
+// adopt makes v the view by which changes are looked at.
+func (p *Pipeline) adopt(v *View) {
+	if v != p.planned {
+		p.planned, p.plans = v, map[*change.Table]*plan{}
+	}
 }
 
 // plan gives what is to be done for changes of t: worked out once for each table and
 // view.
 func (p *Pipeline) plan(t *change.Table) *plan {
-	v := p.view.Load()
-	if v != p.planned {
-		p.planned, p.plans = v, map[*change.Table]*plan{}
-	}
 	pl, ok := p.plans[t]
 	if !ok {
 		if len(p.plans) > 10000 { // shapes of tables that no longer exist
 			p.plans = map[*change.Table]*plan{}
 		}
-		pl = p.newPlan(v, t)
+		pl = p.newPlan(p.planned, t)
 		p.plans[t] = pl
 	}
 	return pl

@@ -3,20 +3,22 @@ package pipeline
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/maphash"
+	"strings"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/template"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
 // plan is what the changes of a table fire under one view.
 type plan struct {
 	byOp  [change.Commit][]step
-	table uint64 // hash of the table's name
+	table uint64 // hash of the table's name, not 0
 	seed  maphash.Seed
-	name  change.Position
 }
 
 // step is one signal for one trigger.
@@ -55,13 +57,15 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 
 // renderer holds what one goroutine needs again and again.
 type renderer struct {
-	event payload.Event
-	hits  []hit
-	body  []byte
-	id    []byte
+	event   payload.Event
+	lookErr error // why what follows relations cannot be rendered now
+	hits    []hit
+	body    []byte
+	id      []byte
 }
 
-// hit is a step that a change fires. err says that its condition could not be told.
+// hit is a step that a change fires. err says that it cannot be rendered, or whether it
+// fires cannot be told.
 type hit struct {
 	*step
 	err error
@@ -76,8 +80,11 @@ func (r *renderer) match(pl *plan, c *change.Change) (hits []hit, deliveries int
 		if c.Tx.Seq < s.From {
 			continue
 		}
-		h := hit{step: s}
-		if s.Trigger.Condition != nil {
+		h := hit{step: s, err: s.Trigger.Broken}
+		if r.lookErr != nil && len(s.Trigger.Relations) > 0 && h.err == nil {
+			h.err = r.lookErr
+		}
+		if s.Trigger.Condition != nil && h.err == nil {
 			var fires bool
 			r.set(s, c)
 			if fires, h.err = s.Trigger.Condition.Eval(&r.event); !fires && h.err == nil {
@@ -92,10 +99,12 @@ func (r *renderer) match(pl *plan, c *change.Change) (hits []hit, deliveries int
 
 func (r *renderer) set(s *step, c *change.Change) {
 	r.event.Kind, r.event.ContentType, r.event.Change = s.Kind, s.ContentType, c
+	r.event.Follows = len(s.Trigger.Relations) > 0
 }
 
-// fire renders h once and enqueues a delivery for each of its destinations.
-func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, entry uint64) error {
+// fire renders h once and enqueues a delivery for each of its destinations: the first
+// one waits for room until ctx ends, the others until hard does.
+func (p *Pipeline) fire(ctx, hard context.Context, pl *plan, h hit, c *change.Change, entry uint64) error {
 	r := &p.r
 	r.set(h.step, c)
 	r.id = append(r.event.AppendID(r.id[:0]), '_')
@@ -113,63 +122,94 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		m.ID = string(append(r.id, d.ID...))
 		m.Body, m.ContentType = body, contentType
 		m.Signal, m.Model, m.Committed = h.Kind.String(), h.model, c.Tx.Committed
-		keyErr := p.order(dl, pl, h.Trigger, d, c)
-		if err == nil {
-			dl.Rendered, err = d.Render(&r.event)
+		failure := errors.Join(err, p.order(dl, pl, h.Trigger, c))
+		if failure == nil {
+			dl.Rendered, failure = d.Render(&r.event)
 		}
-		if failure := firstError(err, keyErr); failure != nil {
+		if failure != nil {
 			p.m.renderErrors.Inc()
-			dl.Late = p.late(h.step, c, d, failure)
+			p.later(dl, h.step, c, d, failure)
 		}
 		if err := h.queues[i].Enqueue(ctx, dl); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+		ctx = hard
 	}
 	return nil
 }
 
 // order gives a delivery its key and lanes.
-func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, d *trigger.Destination, c *change.Change) error {
-	m := &dl.Message
-	switch t.Trigger.Ordering {
-	case trigger.OrderNone:
+func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
+	switch {
+	case t.Trigger.Ordering == trigger.OrderNone:
 		return nil
-	case trigger.OrderSource:
+	case t.Trigger.Ordering == trigger.OrderSource:
 		dl.NLane, dl.Lanes[0] = 1, 1
 		return nil
+	case t.OrderingKey != nil:
+		return p.orderByTemplate(dl, pl, t.OrderingKey, c)
 	}
 	dl.Table = pl.table
 	if c.Op == change.Truncate {
 		dl.Barrier = true
 		return nil
 	}
-	dl.NLane = 1
-	if t.OrderingKey != nil {
-		key, err := t.OrderingKey.Append(nil, &p.r.event)
-		m.Key, dl.Lanes[0] = key, pl.hash(key)
-		return err
-	}
-	row := c.Row()
+	dl.NLane, dl.Lanes[0] = 1, pl.table
 	if len(c.Table.Key) == 0 {
-		dl.Lanes[0] = pl.table
 		return nil
 	}
-	m.Key = appendKey(make([]byte, 0, 24), c.Table, row)
-	dl.Lanes[0] = pl.hash(m.Key)
+	if !keyKnown(c.Table, c.Row()) { // it may be any row
+		dl.NLane, dl.Barrier = 0, true
+		return nil
+	}
+	dl.Message.Key = appendKey(make([]byte, 0, 24), c.Table, c.Row())
+	dl.Lanes[0] = pl.hash(pl.table, dl.Message.Key)
 	if c.Op == change.Update && c.Before != nil && keyDiffers(c) {
+		if !keyKnown(c.Table, c.Before) {
+			dl.NLane, dl.Barrier = 0, true
+			return nil
+		}
 		var buf [64]byte
-		dl.NLane, dl.Lanes[1] = 2, pl.hash(appendKey(buf[:0], c.Table, c.Before))
+		dl.NLane, dl.Lanes[1] = 2, pl.hash(pl.table, appendKey(buf[:0], c.Table, c.Before))
 	}
 	return nil
+}
+
+// anyTable stands for the tables of a trigger with an ordering key: the same key means
+// the same lane in all of them.
+const anyTable = 1
+
+func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *template.Template, c *change.Change) error {
+	dl.Table = anyTable
+	if c.Op == change.Truncate {
+		dl.Barrier = true
+		return nil
+	}
+	key, err := t.Append(nil, &p.r.event)
+	dl.Message.Key = key
+	dl.NLane, dl.Lanes[0] = 1, pl.hash(anyTable, key)
+	if err != nil || c.Op != change.Update || c.Image != change.ImageFull {
+		return err
+	}
+	old := *c
+	old.After = c.Before
+	p.r.event.Change = &old
+	before, err := t.Append(nil, &p.r.event)
+	p.r.event.Change = c
+	if err == nil && string(before) != string(key) {
+		dl.NLane, dl.Lanes[1] = 2, pl.hash(anyTable, before)
+	}
+	return err
+}
+
+// keyKnown reports whether the log holds the whole key of row.
+func keyKnown(t *change.Table, row []change.Value) bool {
+	for _, k := range t.Key {
+		if row[k].Kind == change.Missing {
+			return false
+		}
+	}
+	return true
 }
 
 func keyDiffers(c *change.Change) bool {
@@ -194,38 +234,65 @@ func appendKey(dst []byte, t *change.Table, row []change.Value) []byte {
 	return append(dst, ']')
 }
 
-// hash makes a lane of a key, within the table.
-func (pl *plan) hash(key []byte) uint64 {
+// hash makes a lane of a key, within a table.
+func (pl *plan) hash(table uint64, key []byte) uint64 {
 	var b [96]byte
-	buf := binary.LittleEndian.AppendUint64(b[:0], pl.table)
+	buf := binary.LittleEndian.AppendUint64(b[:0], table)
 	return maphash.Bytes(pl.seed, append(buf, key...))
 }
 
-// late renders again, with the trigger as it is by then.
-func (p *Pipeline) late(s *step, c *change.Change, d *trigger.Destination, cause error) func(*deliver.Delivery) (bool, error) {
-	kept := *c // the batch is reused; rows and table are not
-	related := p.related
+// later makes dl render again, with the trigger as it is by then.
+func (p *Pipeline) later(dl *deliver.Delivery, s *step, c *change.Change, d *trigger.Destination, cause error) {
+	kept := *c // a copy of its own, or each one kept holds a whole batch
+	kept.Before, kept.After = clone(c.Before), clone(c.After)
+	dl.Weight = weight(kept.Before) + weight(kept.After)
 	first := true
-	return func(dl *deliver.Delivery) (bool, error) {
+	dl.Late = func(ctx context.Context, dl *deliver.Delivery) (bool, error) {
 		if first { // it failed a moment ago
 			first = false
 			return false, cause
 		}
 		t, dest := p.current(s, d)
-		e := payload.Event{Source: p.name, Kind: s.Kind, ContentType: s.ContentType, Change: &kept, Related: related}
-		if t.Condition != nil {
-			if fires, err := t.Condition.Eval(&e); !fires {
-				return false, err
-			}
+		if t.Broken != nil {
+			return false, t.Broken
 		}
-		m := &dl.Message
-		var err error
-		if m.Body, m.ContentType, err = t.Payload.Append(nil, &e); err != nil {
+		rows := newLookup(p.relations, p.m)
+		if err := rows.read(ctx, []need{{&kept, t.Relations}}); err != nil {
 			return false, err
 		}
-		dl.Rendered, err = dest.Render(&e)
-		return true, err
+		e := payload.Event{Source: p.name, Kind: s.Kind, ContentType: s.ContentType, Change: &kept, Related: rows, Follows: len(t.Relations) > 0}
+		return renderLate(dl, t, dest, &e)
 	}
+}
+
+func renderLate(dl *deliver.Delivery, t *trigger.Compiled, d *trigger.Destination, e *payload.Event) (send bool, err error) {
+	if t.Condition != nil {
+		if fires, err := t.Condition.Eval(e); !fires {
+			return false, err
+		}
+	}
+	m := &dl.Message
+	if m.Body, m.ContentType, err = t.Payload.Append(nil, e); err != nil {
+		return false, err
+	}
+	if t.OrderingKey != nil && t.Trigger.Ordering == trigger.OrderKey {
+		if m.Key, err = t.OrderingKey.Append(nil, e); err != nil {
+			return false, err
+		}
+	}
+	dl.Rendered, err = d.Render(e)
+	return true, err
+}
+
+func clone(row []change.Value) []change.Value {
+	if row == nil {
+		return nil
+	}
+	out := make([]change.Value, len(row))
+	for i, v := range row {
+		out[i] = change.Value{Kind: v.Kind, Text: strings.Clone(v.Text)}
+	}
+	return out
 }
 
 // current gives the trigger and the destination as they are now.

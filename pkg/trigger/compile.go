@@ -40,6 +40,9 @@ type Compiled struct {
 	OrderingKey  *template.Template  // nil: the row's key
 	Destinations []*Destination
 	Relations    [][]string // relations that its templates follow from a row, e.g. order, order.customer
+	// Broken is set if a template of a stored trigger does not compile any more:
+	// nothing of it can be rendered until it is mended.
+	Broken error
 }
 
 // Compile compiles a stored or a new trigger; all that is wrong with its templates is
@@ -70,6 +73,9 @@ type compilation struct {
 
 func (k *compilation) problem(at, code string, err error) {
 	k.problems = append(k.problems, Problem{at, code, err.Error()})
+	if code == CodeTemplate && k.out.Broken == nil {
+		k.out.Broken = fmt.Errorf("%s of the trigger: %w", at, err)
+	}
 }
 
 func (k *compilation) body() {
@@ -158,15 +164,24 @@ type Destination struct {
 	headers     []slot
 	fixedParams map[string]string // if nothing in params changes from message to message
 	fixedHeader []sink.Header     // the same for headers
-	rows        []*template.Template
+	rows        []row
 }
 
 // slot is a header or parameter: a text, perhaps with dynamic values, perhaps with
 // parts taken from the row.
 type slot struct {
+	name  string
+	text  *resolve.Text
+	row   int    // place of the row's part among what Render gives; -1: none
+	fixed string // the value, if there is neither
+}
+
+func (f *slot) isFixed() bool { return f.row < 0 && len(f.text.Refs()) == 0 }
+
+// row is a template of a slot's part that is taken from the row.
+type row struct {
 	name string
-	text *resolve.Text
-	row  int // place of the row's part among what Render gives; -1: none
+	*template.Template
 }
 
 func (k *compilation) webhook(at string, w *Webhook) {
@@ -261,9 +276,10 @@ func (k *compilation) field(d *Destination, to []slot, at, name, value string) [
 	if t == nil {
 		return to
 	}
-	if _, static := t.Static(); !static {
+	var static bool
+	if f.fixed, static = t.Static(); !static {
 		f.row = len(d.rows)
-		d.rows = append(d.rows, t)
+		d.rows = append(d.rows, row{name, t})
 	}
 	return append(to, f)
 }
@@ -271,34 +287,35 @@ func (k *compilation) field(d *Destination, to []slot, at, name, value string) [
 // settle works out what never changes.
 func (d *Destination) settle() {
 	fixed := func(fs []slot) bool {
-		return !slices.ContainsFunc(fs, func(f slot) bool { return f.row >= 0 || len(f.text.Refs()) > 0 })
+		return !slices.ContainsFunc(fs, func(f slot) bool { return !f.isFixed() })
 	}
 	if d.fixedParams == nil && fixed(d.params) {
 		d.fixedParams = map[string]string{}
 		for _, f := range d.params {
-			d.fixedParams[f.name] = f.text.Template()
+			d.fixedParams[f.name] = f.fixed
 		}
 	}
 	if fixed(d.headers) {
 		d.fixedHeader = make([]sink.Header, 0, len(d.headers))
 		for _, f := range d.headers {
-			d.fixedHeader = append(d.fixedHeader, sink.Header{Name: f.name, Value: f.text.Template()})
+			d.fixedHeader = append(d.fixedHeader, sink.Header{Name: f.name, Value: f.fixed})
 		}
 	}
 }
 
-// Render renders what the row gives to headers and parameters; nil if it gives nothing.
-func (d *Destination) Render(e *payload.Event) ([]string, error) {
+// Render renders what the row gives to headers and parameters, by their names; nil if
+// it gives nothing.
+func (d *Destination) Render(e *payload.Event) ([]sink.Header, error) {
 	if len(d.rows) == 0 {
 		return nil, nil
 	}
-	out := make([]string, len(d.rows))
+	out := make([]sink.Header, len(d.rows))
 	for i, t := range d.rows {
 		b, err := t.Append(nil, e)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", t.name, err)
 		}
-		out[i] = string(b)
+		out[i] = sink.Header{Name: t.name, Value: string(b)}
 	}
 	return out, nil
 }
@@ -340,40 +357,59 @@ func connKey(kind, endpoint string, conn map[string]any) string {
 	return b.String()
 }
 
-// Fill sets the message's parameters and headers, dynamic values resolved now.
-func (d *Destination) Fill(ctx context.Context, m *sink.Message, rendered []string) error {
+// Fill sets the message's parameters and headers, dynamic values resolved now. What
+// Render gave before an edit goes where it was meant for, by its name; a header that an
+// edit added from the row is left out of messages rendered before.
+func (d *Destination) Fill(ctx context.Context, m *sink.Message, rendered []sink.Header) error {
 	if m.Params = d.fixedParams; m.Params == nil {
-		params := make(map[string]string, len(d.params))
-		for _, f := range d.params {
-			v, err := d.value(ctx, f, rendered)
-			if err != nil {
-				return err
-			}
-			params[f.name] = v
+		params, err := d.values(ctx, d.params, rendered)
+		if err != nil {
+			return err
 		}
-		m.Params = params
+		m.Params = make(map[string]string, len(params))
+		for _, p := range params {
+			m.Params[p.Name] = p.Value
+		}
 	}
 	if m.Headers = d.fixedHeader; m.Headers == nil {
-		headers := make([]sink.Header, 0, len(d.headers))
-		for _, f := range d.headers {
-			v, err := d.value(ctx, f, rendered)
-			if err != nil {
-				return err
-			}
-			headers = append(headers, sink.Header{Name: f.name, Value: v})
+		headers, err := d.values(ctx, d.headers, rendered)
+		if err != nil {
+			return err
 		}
 		m.Headers = headers
 	}
 	return nil
 }
 
-func (d *Destination) value(ctx context.Context, f slot, rendered []string) (string, error) {
-	if f.row < 0 || f.row >= len(rendered) {
-		b, err := f.text.Append(ctx, nil, d.resolver, d.host)
-		return string(b), resolveError(err)
+func (d *Destination) values(ctx context.Context, fields []slot, rendered []sink.Header) ([]sink.Header, error) {
+	out := make([]sink.Header, 0, len(fields))
+	for i := range fields {
+		f := &fields[i]
+		var v string
+		var err error
+		switch {
+		case f.isFixed():
+			v = f.fixed
+		case f.row < 0:
+			var b []byte
+			b, err = f.text.Append(ctx, nil, d.resolver, d.host)
+			v = string(b)
+		default:
+			at := f.row
+			if at >= len(rendered) || rendered[at].Name != f.name {
+				at = slices.IndexFunc(rendered, func(h sink.Header) bool { return h.Name == f.name })
+			}
+			if at < 0 {
+				continue
+			}
+			v, err = f.text.Fill(ctx, rendered[at].Value, d.resolver, d.host)
+		}
+		if err != nil {
+			return nil, resolveError(err)
+		}
+		out = append(out, sink.Header{Name: f.name, Value: v})
 	}
-	s, err := f.text.Fill(ctx, rendered[f.row], d.resolver, d.host)
-	return s, resolveError(err)
+	return out, nil
 }
 
 // resolveError makes a failed resolution a trouble of the destination, which ends when

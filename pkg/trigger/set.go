@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"math"
+	"slices"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/signal"
@@ -17,8 +18,6 @@ type Set struct {
 // Matches are the triggers of one table.
 type Matches struct {
 	byOp [change.Commit + 1][]Match
-	// Related is set if one of them reads rows of other tables.
-	Related bool
 }
 
 // Match is a signal that a change raises for a trigger.
@@ -43,29 +42,43 @@ func NewSet(triggers []*Compiled) *Set {
 	return s
 }
 
+// add adds t for one signal. Two content types of t may name the same table: it then
+// fires once, as the first of them, from where the earlier of them is active.
 func (s *Set) add(t *Compiled, kind signal.Kind) {
-	seen := map[Table]bool{}
+	type place struct {
+		Table
+		Match
+	}
+	var places []place
 	for _, a := range t.Activations {
-		table := Table{a.ContentType.Source, a.Schema, a.Table}
-		if a.Signal != kind || a.Table == "" || seen[table] {
+		if a.Signal != kind || a.Table == "" {
 			continue
 		}
-		seen[table] = true
-		m, ok := s.tables[table]
-		if !ok {
-			m = &Matches{}
-			s.tables[table] = m
-		}
-		from := uint64(math.MaxUint64)
+		p := place{Table{a.ContentType.Source, a.Schema, a.Table}, Match{t, kind, a.ContentType, math.MaxUint64}}
 		if a.State == Active {
-			from = a.Seq
+			p.From = a.Seq
 		}
-		for op := range m.byOp {
-			if signal.Of(change.Op(op)).Has(kind) {
-				m.byOp[op] = append(m.byOp[op], Match{t, kind, a.ContentType, from})
-			}
+		if i := slices.IndexFunc(places, func(o place) bool { return o.Table == p.Table }); i >= 0 {
+			places[i].From = min(places[i].From, p.From)
+			continue
 		}
-		m.Related = m.Related || len(t.Relations) > 0
+		places = append(places, p)
+	}
+	for _, p := range places {
+		s.index(p.Table, p.Match)
+	}
+}
+
+func (s *Set) index(table Table, match Match) {
+	m, ok := s.tables[table]
+	if !ok {
+		m = &Matches{}
+		s.tables[table] = m
+	}
+	for op := range m.byOp {
+		if signal.Of(change.Op(op)).Has(match.Kind) {
+			m.byOp[op] = append(m.byOp[op], match)
+		}
 	}
 }
 
