@@ -1,8 +1,9 @@
 package template
 
-// cond is a node of an {% if %} expression.
+// cond is a node of an {% if %} expression. test is the truth of eval.
 type cond interface {
 	eval(st *state) (Value, error)
+	test(st *state) (bool, error)
 }
 
 type operator uint8
@@ -146,17 +147,37 @@ type leaf struct{ x *expr }
 
 func (l *leaf) eval(st *state) (Value, error) { return l.x.resolve(st, true) }
 
+func (l *leaf) test(st *state) (bool, error) {
+	if l.x.bare() {
+		var v Value
+		switch {
+		case !st.operand(&l.x.v, &v):
+			return false, nil
+		case v.k == kBool:
+			return v.n != 0, nil
+		}
+		return st.truth(v)
+	}
+	v, err := l.x.resolve(st, true)
+	if err != nil {
+		return false, err
+	}
+	return st.truth(v)
+}
+
 type negation struct{ x cond }
 
 func (n *negation) eval(st *state) (Value, error) {
-	v, err := n.x.eval(st)
-	if err == nil {
-		var b bool
-		if b, err = st.truth(v); err == nil {
-			return Bool(!b), nil
-		}
+	b, err := n.test(st)
+	return Bool(b), err
+}
+
+func (n *negation) test(st *state) (bool, error) {
+	b, err := n.x.test(st)
+	if err != nil {
+		return false, silence(err)
 	}
-	return silence(err)
+	return !b, nil
 }
 
 type binary struct {
@@ -170,17 +191,26 @@ func (b *binary) eval(st *state) (Value, error) {
 	}
 	v, err := b.apply(st)
 	if err != nil {
-		return silence(err)
+		return Bool(false), silence(err)
 	}
 	return v, nil
 }
 
-// silence makes an exception False, as Django's operators do; budgets stay errors.
-func silence(err error) (Value, error) {
-	if caughtAny(err) {
-		return Bool(false), nil
+func (b *binary) test(st *state) (bool, error) {
+	v, err := b.eval(st)
+	if err != nil {
+		return false, err
 	}
-	return Value{}, err
+	return st.truth(v)
+}
+
+// silence drops an exception, which makes an operator False as in Django; a spent
+// budget stays an error.
+func silence(err error) error {
+	if caughtAny(err) {
+		return nil
+	}
+	return err
 }
 
 func (b *binary) apply(st *state) (Value, error) {
@@ -219,12 +249,12 @@ func (b *binary) apply(st *state) (Value, error) {
 
 // test evaluates a condition to a truth value, as {% if %} does.
 func (st *state) test(c cond) (bool, error) {
-	v, err := c.eval(st)
+	b, err := c.test(st)
 	if err != nil {
 		if caught(err, classMissing) {
 			return false, nil
 		}
 		return false, err
 	}
-	return st.truth(v)
+	return b, nil
 }

@@ -15,8 +15,9 @@ type expr struct {
 type operand struct {
 	lit  Value
 	path []string // nil: the literal
-	src  string   // the variable as written
-	at   int      // offset in the source
+	loop loopField
+	src  string // the variable as written
+	at   int    // offset in the source
 }
 
 // filterCall is one filter of an expression.
@@ -212,6 +213,9 @@ func variable(s string, at int) (operand, error) {
 		return o, errAt(at, "variables and attributes may not begin with underscores: %q", s)
 	}
 	o.path = strings.Split(s, ".")
+	if len(o.path) == 2 && o.path[0] == "forloop" {
+		o.loop = loopFieldOf(o.path[1])
+	}
 	return o, nil
 }
 
@@ -220,8 +224,7 @@ func variable(s string, at int) (operand, error) {
 func (x *expr) resolve(st *state, lax bool) (Value, error) {
 	v := x.v.lit
 	if x.v.path != nil {
-		var ok bool
-		if v, ok = st.lookup(x.v.path); !ok {
+		if !st.operand(&x.v, &v) {
 			switch {
 			case lax:
 				v = Value{}
@@ -242,13 +245,16 @@ func (x *expr) resolve(st *state, lax bool) (Value, error) {
 	return v, nil
 }
 
+// bare tells whether x is a variable without filters.
+func (x *expr) bare() bool { return len(x.filters) == 0 && x.v.path != nil }
+
 // value evaluates an operand that is a filter's argument.
 func (o *operand) value(st *state) (Value, error) {
 	if o.path == nil {
 		return o.lit, nil
 	}
-	v, ok := st.lookup(o.path)
-	if !ok {
+	var v Value
+	if !st.operand(o, &v) {
 		return v, fail(classMissing, "failed lookup of %s", o.src)
 	}
 	return v, nil

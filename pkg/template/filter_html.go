@@ -94,9 +94,12 @@ func filterIRIEncode(_ *call, in Value) (Value, error) {
 }
 
 func filterURLEncode(c *call, in Value) (Value, error) {
+	if in.s == "" {
+		return in, nil
+	}
 	safe := "/"
 	if c.has && !c.arg.IsNone() {
-		if !c.arg.isStr() && in.s != "" {
+		if !c.arg.isStr() {
 			return in, fail(classType, "%s object is not iterable", c.arg.typeName())
 		}
 		safe = c.arg.s

@@ -2,6 +2,7 @@ package template
 
 import (
 	"errors"
+	"strconv"
 	"time"
 )
 
@@ -30,7 +31,9 @@ type state struct {
 	changed  map[int]Value
 	left     int // steps left
 	checkAt  int // steps left at which the clock is read next
-	deadline time.Time
+	clock    time.Time
+	clockAt  int // steps left when the clock was read
+	elapsed  time.Duration
 	nested   int // depth of the value being printed or compared
 	failedAt int // offset of the innermost node that failed, -1: none
 }
@@ -39,6 +42,10 @@ type state struct {
 // takes fewer steps never pays for one.
 const clockEvery = 256
 
+// maxStep is the most that one step can add to the time used. Without it, a template
+// would fail because the machine is busy and not because the template is.
+const maxStep = 4 * time.Microsecond
+
 // maxNested bounds the nesting of values that are printed or compared.
 const maxNested = 100
 
@@ -46,7 +53,7 @@ func (st *state) reset(opt *Options, slots int, vars Object, dst []byte) {
 	st.opt, st.vars, st.out, st.base, st.auto = opt, vars, dst, len(dst), opt.Autoescape
 	st.left = opt.Limits.Steps
 	st.checkAt = st.left - clockEvery
-	st.deadline = time.Time{}
+	st.clock, st.elapsed = time.Time{}, 0
 	st.nested, st.failedAt = 0, -1
 	st.frames = append(st.frames[:0], 0)
 	if slots > len(st.cycles) {
@@ -82,25 +89,28 @@ func (st *state) check() error {
 	if st.left < 0 {
 		return fail(classBudget, "more than %d steps", st.opt.Limits.Steps)
 	}
-	st.checkAt = st.left - clockEvery
 	now := time.Now()
-	if st.deadline.IsZero() {
-		st.deadline = now.Add(st.opt.Limits.Time)
-	} else if now.After(st.deadline) {
-		return fail(classBudget, "more than %v", st.opt.Limits.Time)
+	if !st.clock.IsZero() {
+		st.elapsed += min(now.Sub(st.clock), time.Duration(st.clockAt-st.left)*maxStep)
+		if st.elapsed > st.opt.Limits.Time {
+			return fail(classBudget, "more than %v", st.opt.Limits.Time)
+		}
 	}
-	if st.checkAt < 0 {
-		st.checkAt = 0
-	}
+	st.clock, st.clockAt = now, st.left
+	st.checkAt = max(st.left-clockEvery, 0)
 	return nil
 }
 
 func (st *state) renderAll(nodes []node) error {
 	for _, n := range nodes {
-		if err := st.spend(1); err != nil {
-			return st.failed(n, err)
+		if st.left--; st.left < st.checkAt {
+			if err := st.check(); err != nil {
+				return st.failed(n, err)
+			}
 		}
-		if err := n.render(st); err != nil {
+		if t, ok := n.(*textNode); ok {
+			st.out = append(st.out, t.text...)
+		} else if err := n.render(st); err != nil {
 			return st.failed(n, err)
 		}
 		if len(st.out)-st.base > st.opt.Limits.Output {
@@ -188,39 +198,72 @@ func (st *state) setOutermost(name string, v Value) {
 	}
 }
 
+// The look-ups below write their result to *out: values are too large for the compiler
+// to return them through several calls without copying at each.
+
 // get looks a name up from the innermost frame outwards.
-func (st *state) get(name string) (Value, bool) {
+func (st *state) get(name string, out *Value) bool {
 	for i := len(st.bound) - 1; i >= 0; i-- {
-		if st.bound[i].name == name {
-			return st.bound[i].val, true
+		if b := &st.bound[i]; b.name == name {
+			*out = b.val
+			return true
 		}
 	}
+	var ok bool
 	if st.vars != nil {
-		if v, ok := st.vars.Get(name); ok {
-			return v, true
+		if *out, ok = st.vars.Get(name); ok {
+			return true
 		}
 	}
 	switch name {
 	case "True":
-		return Bool(true), true
+		*out = Bool(true)
 	case "False":
-		return Bool(false), true
+		*out = Bool(false)
 	case "None":
-		return Value{}, true
+		*out = Value{}
+	default:
+		return false
 	}
-	return Value{}, false
+	return true
+}
+
+// operand looks a variable up.
+func (st *state) operand(o *operand, out *Value) bool {
+	if o.loop != 0 {
+		for i := len(st.bound) - 1; i >= 0; i-- {
+			b := &st.bound[i]
+			if b.name == "forloop" {
+				if l, ok := b.val.o.(*loopState); ok {
+					l.field(o.loop, out)
+					return true
+				}
+				break
+			}
+		}
+	}
+	return st.lookup(o.path, out)
 }
 
 // lookup follows a dotted path.
-func (st *state) lookup(path []string) (Value, bool) {
-	v, ok := st.get(path[0])
-	for _, name := range path[1:] {
-		if !ok {
-			break
-		}
-		v, ok = st.attr(v, name)
+func (st *state) lookup(path []string, out *Value) bool {
+	if !st.get(path[0], out) {
+		return false
 	}
-	return v, ok
+	for _, name := range path[1:] {
+		var ok bool
+		if out.k == kObject {
+			var part Value
+			if part, ok = out.o.(Object).Get(name); ok {
+				*out = part
+				continue
+			}
+		}
+		if *out, ok = st.attr(*out, name); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // textNode is text between tags.
@@ -240,9 +283,24 @@ type varNode struct {
 }
 
 func (n *varNode) render(st *state) error {
-	v, err := n.x.resolve(st, false)
-	if err != nil {
-		return err
+	var v Value
+	ok := false
+	if n.x.bare() {
+		ok = st.operand(&n.x.v, &v)
+	}
+	if !ok {
+		var err error
+		if v, err = n.x.resolve(st, false); err != nil {
+			return err
+		}
+	}
+	switch { // the usual values, in short
+	case v.k == kString && (!st.auto || v.f&fSafe != 0), v.k == kInt && v.f&fText != 0:
+		st.out = append(st.out, v.s...)
+		return nil
+	case v.k == kInt && v.f&fBig == 0:
+		st.out = strconv.AppendInt(st.out, v.n, 10)
+		return nil
 	}
 	return st.print(v)
 }

@@ -84,11 +84,16 @@ func (p *percent) format() (string, error) {
 		}
 		p.pad(sp, text, sgn, numeric)
 	}
-	mapping := p.arg.k == kObject || p.arg.k == kList || p.arg.k == kBytes
-	if !p.used && !mapping {
+	if !p.used && !p.isMapping() {
 		return "", fail(classType, "not all arguments converted during string formatting")
 	}
 	return string(p.out), nil
+}
+
+// isMapping tells what Python takes for a mapping here: all that has v[key], but for
+// str and tuple.
+func (p *percent) isMapping() bool {
+	return p.arg.k == kObject || p.arg.k == kList || p.arg.k == kBytes || p.arg.f&fLazy != 0
 }
 
 // mapping reads (key) and looks it up.
@@ -96,7 +101,7 @@ func (p *percent) mapping() (Value, bool, error) {
 	if p.i >= len(p.s) || p.s[p.i] != '(' {
 		return Value{}, false, nil
 	}
-	if p.arg.k != kObject && p.arg.k != kList && p.arg.k != kBytes {
+	if !p.isMapping() {
 		return Value{}, false, fail(classType, "format requires a mapping")
 	}
 	depth, start := 1, p.i+1

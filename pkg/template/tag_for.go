@@ -68,8 +68,8 @@ func loopNames(bits []bit) ([]string, error) {
 func (n *forNode) pos() int { return n.at }
 
 func (n *forNode) render(st *state) error {
-	parent, ok := st.get("forloop")
-	if !ok {
+	var parent Value
+	if !st.get("forloop", &parent) {
 		parent = Of(&dict{})
 	}
 	mark := st.push()
@@ -90,6 +90,9 @@ func (n *forNode) render(st *state) error {
 	}
 	loop := &loopState{parent: parent, size: size}
 	st.set("forloop", Of(loop))
+	if len(n.names) == 1 {
+		st.set(n.names[0], Value{})
+	}
 	for i := range size {
 		if err := st.spend(1); err != nil {
 			return err
@@ -99,18 +102,26 @@ func (n *forNode) render(st *state) error {
 		if n.reversed {
 			item = items.At(size - 1 - i)
 		}
-		if err := n.iteration(st, item); err != nil {
+		if len(n.names) == 1 {
+			// Right behind forloop, or in its place if it has that name.
+			at := min(st.frames[mark]+1, len(st.bound)-1)
+			if st.bound[at].name != n.names[0] {
+				at = st.frames[mark]
+			}
+			st.bound[at].val = item
+			err = st.renderAll(n.body)
+		} else {
+			err = n.unpack(st, item)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (n *forNode) iteration(st *state, item Value) error {
-	if len(n.names) == 1 {
-		st.set(n.names[0], item)
-		return st.renderAll(n.body)
-	}
+// unpack renders the body with the parts of an item.
+func (n *forNode) unpack(st *state, item Value) error {
 	got, ok := length(item)
 	if !ok {
 		got = 1
@@ -137,23 +148,64 @@ type loopState struct {
 	changed map[int]Value // what ifchanged tags saw last, by slot
 }
 
-// Get implements Object.
-func (l *loopState) Get(name string) (Value, bool) {
+// loopField is a part of forloop; 0 is none.
+type loopField uint8
+
+const (
+	loopParent loopField = iota + 1
+	loopCounter0
+	loopCounter
+	loopRevcounter
+	loopRevcounter0
+	loopFirst
+	loopLast
+)
+
+func loopFieldOf(name string) loopField {
 	switch name {
 	case "parentloop":
-		return l.parent, true
+		return loopParent
 	case "counter0":
-		return Int(int64(l.i)), true
+		return loopCounter0
 	case "counter":
-		return Int(int64(l.i + 1)), true
+		return loopCounter
 	case "revcounter":
-		return Int(int64(l.size - l.i)), true
+		return loopRevcounter
 	case "revcounter0":
-		return Int(int64(l.size - l.i - 1)), true
+		return loopRevcounter0
 	case "first":
-		return Bool(l.i == 0), true
+		return loopFirst
 	case "last":
-		return Bool(l.i == l.size-1), true
+		return loopLast
+	}
+	return 0
+}
+
+func (l *loopState) field(f loopField, out *Value) {
+	switch f {
+	case loopCounter0:
+		*out = Int(int64(l.i))
+	case loopCounter:
+		*out = Int(int64(l.i + 1))
+	case loopRevcounter:
+		*out = Int(int64(l.size - l.i))
+	case loopRevcounter0:
+		*out = Int(int64(l.size - l.i - 1))
+	case loopFirst:
+		*out = Bool(l.i == 0)
+	case loopLast:
+		*out = Bool(l.i == l.size-1)
+	default:
+		*out = l.parent
+	}
+}
+
+// Get implements Object.
+func (l *loopState) Get(name string) (Value, bool) {
+	if f := loopFieldOf(name); f != 0 {
+		var v Value
+		l.field(f, &v)
+		return v, true
 	}
 	return Value{}, false
 }

@@ -134,7 +134,8 @@ func (n *ifChangedNode) render(st *state) error {
 
 // changedFrame is where ifchanged remembers: the innermost loop, or the rendering.
 func (st *state) changedFrame() map[int]Value {
-	if v, ok := st.get("forloop"); ok {
+	var v Value
+	if st.get("forloop", &v) {
 		if l, ok := v.o.(*loopState); ok {
 			if l.changed == nil {
 				l.changed = make(map[int]Value)
