@@ -36,6 +36,7 @@ type session struct {
 	dec    *decoder
 	gather gather
 	every  time.Duration // between two statuses
+	kick   <-chan error  // says to let go of the connection
 
 	opened   time.Time
 	next     time.Time // next tick
@@ -139,13 +140,14 @@ func (s *Source) streamError(err error) error {
 
 // run reads until ctx ends (nil), the connection fails, or kick says to let go of it.
 func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan error) error {
+	x.kick = kick
 	x.s.connects.Add(1)
 	x.s.setState("streaming", "")
 	x.s.log.Info("streaming", "slot", x.s.cfg.Slot, "position", x.dec.end.String())
 	// A read waits until its deadline: bring that forward when something happens.
 	wake := func() { _ = x.conn.SetReadDeadline(time.Unix(1, 0)) }
 	defer context.AfterFunc(ctx, wake)()
-	err := x.loop(ctx, out, kick)
+	err := x.loop(ctx, out)
 	if ctx.Err() != nil {
 		x.startLinger()
 		return nil
@@ -157,7 +159,7 @@ func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan 
 	return err
 }
 
-func (x *session) loop(ctx context.Context, out chan<- source.Batch, kick <-chan error) error {
+func (x *session) loop(ctx context.Context, out chan<- source.Batch) error {
 	if err := x.report(time.Now()); err != nil {
 		return err
 	}
@@ -180,7 +182,7 @@ func (x *session) loop(ctx context.Context, out chan<- source.Batch, kick <-chan
 			return err
 		}
 		select {
-		case err := <-kick:
+		case err := <-x.kick:
 			return err
 		default:
 		}
@@ -298,6 +300,8 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 			if lost == nil {
 				lost = x.report(now)
 			}
+		case lost = <-x.kick:
+			_ = x.conn.Close() // now, not when the batch is taken
 		}
 	}
 }

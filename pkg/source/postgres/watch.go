@@ -42,6 +42,8 @@ func (s *Source) watch(ctx context.Context, kick chan<- error) {
 		err := s.look(ctx)
 		switch {
 		case err == nil || ctx.Err() != nil:
+		case sqlState(err) == "57P01": // our session was ended: by somebody, or by a shutdown, which the next attempt tells
+			s.suspect()
 		case sqlState(err) == "57P03": // shutting down
 			select {
 			case kick <- fmt.Errorf("let go of a server that is shutting down: %w", err):
