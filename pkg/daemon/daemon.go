@@ -192,10 +192,10 @@ func (d *daemon) listen(ctx context.Context) error {
 	}
 	d.ops = api.NewOps(d.cfg.Ops.Listen, d.ready, d.registry, d.log)
 	if err := d.admin.Listen(ctx); err != nil {
-		return err
+		return fmt.Errorf("admin.listen: %w", err)
 	}
 	if err := d.ops.Listen(ctx); err != nil {
-		return err
+		return fmt.Errorf("ops.listen: %w", err)
 	}
 	d.surround.own(d.admin.Addr(), d.ops.Addr())
 	return nil
