@@ -10,7 +10,6 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
-	"github.com/waltrigger/waltrigger/pkg/template"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
@@ -147,7 +146,7 @@ func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 		dl.NLane, dl.Lanes[0] = 1, 1
 		return nil
 	case t.OrderingKey != nil:
-		return p.orderByTemplate(dl, pl, t.OrderingKey, c)
+		return p.orderByTemplate(dl, pl, t, c)
 	}
 	dl.Table = pl.table
 	if c.Op == change.Truncate {
@@ -179,13 +178,13 @@ func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 // the same lane in all of them.
 const anyTable = 1
 
-func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *template.Template, c *change.Change) error {
+func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
 	dl.Table = anyTable
 	if c.Op == change.Truncate {
 		dl.Barrier = true
 		return nil
 	}
-	key, err := t.Append(nil, &p.r.event)
+	key, err := t.OrderingKey.Append(nil, &p.r.event)
 	dl.Message.Key = key
 	dl.NLane, dl.Lanes[0] = 1, pl.hash(anyTable, key)
 	if err != nil || c.Op != change.Update || c.Image != change.ImageFull {
@@ -194,7 +193,7 @@ func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *template.T
 	old := *c
 	old.After = c.Before
 	p.r.event.Change = &old
-	before, err := t.Append(nil, &p.r.event)
+	before, err := t.OrderingKey.Append(nil, &p.r.event)
 	p.r.event.Change = c
 	if err == nil && string(before) != string(key) {
 		dl.NLane, dl.Lanes[1] = 2, pl.hash(anyTable, before)
