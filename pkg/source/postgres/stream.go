@@ -141,6 +141,10 @@ func (s *Source) streamError(err error) error {
 // run reads until ctx ends (nil), the connection fails, or kick says to let go of it.
 func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan error) error {
 	x.kick = kick
+	select {
+	case <-kick: // meant for an earlier connection
+	default:
+	}
 	x.s.connects.Add(1)
 	x.s.setState("streaming", "")
 	x.s.log.Info("streaming", "slot", x.s.cfg.Slot, "position", x.dec.end.String())
