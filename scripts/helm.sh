@@ -16,6 +16,6 @@ for secret in source-url billing-url; do echo "postgres://waltrigger@127.0.0.1:1
 echo "not-a-real-token-but-long-enough" >"$out/secrets/admin-token"
 for f in minimal full ephemeral; do
   sed -e "s#/run/secrets/waltrigger#$out/secrets#; s#/etc/waltrigger/triggers#$out/triggers#" "$out/$f.yaml" >"$out/$f.local.yaml"
-  SHOP_URL=postgres://waltrigger@127.0.0.1:1/shop "$out/waltrigger" config --effective -c "$out/$f.local.yaml" >/dev/null ||
+  env -i SHOP_URL=postgres://waltrigger@127.0.0.1:1/shop "$out/waltrigger" config --effective -c "$out/$f.local.yaml" >/dev/null ||
     { echo "helm: waltrigger refuses the configuration that the chart makes of testdata/$f.yaml" >&2; exit 1; }
 done

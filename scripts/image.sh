@@ -121,7 +121,7 @@ run_once() {
   c=$(bud from --pull-never --signature-policy "$work/policy.json" "$tag")
   m=$(bud mount "$c")
   "$m/usr/bin/waltrigger" version
-  bud inspect --format '{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}}' "$c" | tee "$work/inspect"
+  bud inspect --format '{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}}' "$c" >"$work/inspect"
   bud umount "$c" >/dev/null; bud rm "$c" >/dev/null
   [ "$(cat "$work/inspect")" = '65532:65532 [/usr/bin/waltrigger]' ] || die "the image runs as $(cat "$work/inspect")"
 }
