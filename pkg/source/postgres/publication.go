@@ -43,8 +43,10 @@ from pg_catalog.pg_publication p where pubname = $1`, s.cfg.Publication, ownMark
 	p.existing = s.cfg.PublicationMode == ModeExisting
 	p.alterable = s.cfg.PublicationMode == ModeManaged || (s.cfg.PublicationMode == ModeAuto && p.mine)
 	if p.all && p.alterable {
-		return nil, &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("publication %s is FOR ALL TABLES, which cannot be managed", s.cfg.Publication),
-			Mend: "set publication_mode: existing, or name another publication"}
+		return nil, &source.HaltError{
+			State: stateMisconfig, Reason: fmt.Sprintf("publication %s is FOR ALL TABLES, which cannot be managed", s.cfg.Publication),
+			Mend: "set publication_mode: existing, or name another publication",
+		}
 	}
 	return &p, nil
 }
@@ -275,8 +277,10 @@ func (s *Source) addTables(ctx context.Context, c *pgx.Conn, p *publication, tab
 			return refusals, err
 		case err != nil:
 			t := chunk[0]
-			refusals = append(refusals, &source.TableError{Table: t.name, Reason: err.Error(),
-				Mend: "ALTER PUBLICATION " + s.quotedPublication() + " ADD TABLE ONLY " + t.quoted() + "; as the owner of the table and of the publication"})
+			refusals = append(refusals, &source.TableError{
+				Table: t.name, Reason: err.Error(),
+				Mend: "ALTER PUBLICATION " + s.quotedPublication() + " ADD TABLE ONLY " + t.quoted() + "; as the owner of the table and of the publication",
+			})
 		}
 	}
 	return refusals, nil

@@ -48,8 +48,10 @@ func checkServer(ctx context.Context, c *pgx.Conn) (version int, err error) {
 	case standby:
 		return 0, &source.HaltError{State: stateMisconfig, Reason: "the server is a standby", Mend: "use the address of the primary"}
 	case walLevel != "logical":
-		return 0, &source.HaltError{State: stateMisconfig, Reason: "wal_level is " + walLevel,
-			Mend: "ALTER SYSTEM SET wal_level = 'logical'; and restart PostgreSQL (managed services: turn on logical replication)"}
+		return 0, &source.HaltError{
+			State: stateMisconfig, Reason: "wal_level is " + walLevel,
+			Mend: "ALTER SYSTEM SET wal_level = 'logical'; and restart PostgreSQL (managed services: turn on logical replication)",
+		}
 	}
 	return version, nil
 }
@@ -76,8 +78,10 @@ func (s *Source) refused(err error) error {
 	}
 	switch {
 	case pe.Code == "42501":
-		return &source.HaltError{State: stateMisconfig, Reason: pe.Message,
-			Mend: "ALTER ROLE … WITH REPLICATION; (managed services: grant their replication role)"}
+		return &source.HaltError{
+			State: stateMisconfig, Reason: pe.Message,
+			Mend: "ALTER ROLE … WITH REPLICATION; (managed services: grant their replication role)",
+		}
 	case pe.Code == "53400":
 		return &source.HaltError{State: stateMisconfig, Reason: pe.Message, Mend: "raise max_replication_slots, or drop a slot that nobody uses"}
 	case pe.Code == "08P01" && strings.Contains(pe.Message, "unsupported startup parameter"): // no code of its own
@@ -120,15 +124,19 @@ from pg_catalog.pg_replication_slots s where slot_name = $1`, name).
 // checkSlot says whether reading may go on from end without a gap.
 func (s *Source) checkSlot(slot *slotInfo, database string, end, serverEnd lsn) error {
 	halt := func(reason string) error {
-		return &source.HaltError{State: stateResync, Reason: reason,
-			Mend: "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now"}
+		return &source.HaltError{
+			State: stateResync, Reason: reason,
+			Mend: "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now",
+		}
 	}
 	switch {
 	case slot == nil:
 		return halt(fmt.Sprintf("replication slot %s does not exist any more, and %s was read last", s.cfg.Slot, end))
 	case !slot.logical || slot.Plugin != "pgoutput" || slot.Database != database:
-		return &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("replication slot %s is of plugin %q in database %q, want pgoutput in %q", s.cfg.Slot, slot.Plugin, slot.Database, database),
-			Mend: "configure another slot name"}
+		return &source.HaltError{
+			State: stateMisconfig, Reason: fmt.Sprintf("replication slot %s is of plugin %q in database %q, want pgoutput in %q", s.cfg.Slot, slot.Plugin, slot.Database, database),
+			Mend: "configure another slot name",
+		}
 	case slot.WALStatus == "lost" || slot.Invalidation != "":
 		return halt(fmt.Sprintf("replication slot %s was invalidated by the server (%s), its log is gone", s.cfg.Slot, strings.Trim(slot.WALStatus+" "+slot.Invalidation, " ")))
 	case slot.Confirmed > end:
@@ -196,9 +204,11 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 	s.server.Store(&server{version: version, identity: identity})
 
 	if saved.Identity != "" && saved.Identity != identity {
-		return saved, &source.HaltError{State: stateResync,
+		return saved, &source.HaltError{
+			State:  stateResync,
 			Reason: fmt.Sprintf("the saved position belongs to another server, database or slot (%s, now %s)", saved.Identity, identity),
-			Mend:   "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`"}
+			Mend:   "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
+		}
 	}
 	switch {
 	case saved.Mark.End != "":
@@ -221,8 +231,10 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 }
 
 func (s *Source) unknownSlot() error {
-	return &source.HaltError{State: stateUnknownSlot, Reason: fmt.Sprintf("replication slot %s exists, but this store has never read it: somebody else's position would be overwritten", s.cfg.Slot),
-		Mend: "use the store it belongs to, `waltrigger source adopt " + s.cfg.Name + "` to go on from where the slot stands, or another slot name"}
+	return &source.HaltError{
+		State: stateUnknownSlot, Reason: fmt.Sprintf("replication slot %s exists, but this store has never read it: somebody else's position would be overwritten", s.cfg.Slot),
+		Mend: "use the store it belongs to, `waltrigger source adopt " + s.cfg.Name + "` to go on from where the slot stands, or another slot name",
+	}
 }
 
 // createSlot records the intent first: a slot found after a crash in between is ours.

@@ -80,8 +80,10 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, w *wire, dec *d
 		return nil, err
 	}
 	if known := s.server.Load(); known != nil && known.identity != identity {
-		return nil, &source.HaltError{State: stateResync, Reason: "the url leads to another server or database than before (" + identity + ", before " + known.identity + ")",
-			Mend: "point it back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`"}
+		return nil, &source.HaltError{
+			State: stateResync, Reason: "the url leads to another server or database than before (" + identity + ", before " + known.identity + ")",
+			Mend: "point it back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
+		}
 	}
 	if dec.end == 0 && slot != nil {
 		dec.end = slot.Confirmed
@@ -132,8 +134,10 @@ func (s *Source) streamError(err error) error {
 	case "55006": // another instance reads: stand by
 		return fmt.Errorf("replication slot is in use elsewhere, standing by: %w", err)
 	case "42704": // slot or publication is gone
-		return &source.HaltError{State: stateResync, Reason: err.Error(),
-			Mend: fmt.Sprintf("the slot %s or the publication %s was dropped while it was in use; `waltrigger source resync %s --accept-gap` makes both anew", s.cfg.Slot, s.cfg.Publication, s.cfg.Name)}
+		return &source.HaltError{
+			State: stateResync, Reason: err.Error(),
+			Mend: fmt.Sprintf("the slot %s or the publication %s was dropped while it was in use; `waltrigger source resync %s --accept-gap` makes both anew", s.cfg.Slot, s.cfg.Publication, s.cfg.Name),
+		}
 	}
 	return fmt.Errorf("stream: %w", err)
 }
@@ -142,7 +146,8 @@ func (s *Source) streamError(err error) error {
 func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan error) error {
 	x.kick = kick
 	select {
-	case <-kick: // meant for an earlier connection
+	case old := <-kick:
+		x.s.log.Debug("what was meant for an earlier connection is ignored", "reason", old)
 	default:
 	}
 	x.s.connects.Add(1)
