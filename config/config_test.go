@@ -57,7 +57,7 @@ func TestAnnotatedFileIsTheDefault(t *testing.T) {
 
 func TestExamplesOfTheAnnotatedFileAreRight(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([^ \n]|  )`).ReplaceAllString(string(Default()), "$1")
-	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y")
+	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}

@@ -59,7 +59,11 @@ func (s *surroundings) endpoints(from map[string]config.Broker) map[string]trigg
 	for name, b := range from {
 		kind, _ := all.Find(b.BrokerType)
 		out[name] = trigger.Endpoint{Kind: kind, Conn: b.ConnDetails, Params: b.Params}
-		s.dials[name] = s.guard.Operator(addresses(b.ConnDetails)...)
+		named := addresses(b.ConnDetails)
+		if kind.Addresses != nil {
+			named = append(named, kind.Addresses(b.ConnDetails)...)
+		}
+		s.dials[name] = s.guard.Operator(named...)
 	}
 	return out
 }

@@ -65,8 +65,10 @@ func isTLS(err error) bool {
 		ca     x509.UnknownAuthorityError
 		bad    x509.CertificateInvalidError
 		shake  *handshakeError
+		op     *net.OpError
 	)
-	return errors.As(err, &cert) || errors.As(err, &alert) || errors.As(err, &header) || errors.As(err, &host) ||
+	return errors.As(err, &op) && op.Op == "remote error" || // an alert of the peer, after the handshake
+		errors.As(err, &cert) || errors.As(err, &alert) || errors.As(err, &header) || errors.As(err, &host) ||
 		errors.As(err, &ca) || errors.As(err, &bad) || errors.As(err, &shake)
 }
 

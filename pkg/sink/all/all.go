@@ -6,6 +6,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/sink/kafka"
+	"github.com/waltrigger/waltrigger/pkg/sink/redis"
 	"github.com/waltrigger/waltrigger/pkg/sink/webhook"
 )
 
@@ -13,6 +14,7 @@ import (
 var Kinds = []sink.Kind{
 	webhook.Kind,
 	kafka.Kind,
+	redis.Kind,
 }
 
 // Find returns the kind of that name, in any case.

@@ -5,6 +5,7 @@ package details
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -78,6 +79,20 @@ func (r *Reader) Err() error {
 func IsTemplate(v any) bool {
 	s, ok := v.(string)
 	return ok && (strings.Contains(s, "{{") || strings.Contains(s, "{%"))
+}
+
+// Alias lets a detail be called by a second name.
+func (r *Reader) Alias(second, name string) {
+	v, ok := r.conn[second]
+	if !ok {
+		return
+	}
+	if r.Present(name) {
+		r.Add(second, "invalid", "means the same as %s; give one of them", name)
+		return
+	}
+	r.conn = maps.Clone(r.conn)
+	r.conn[name] = v
 }
 
 // Present reports whether a detail is given, be it as a template.
@@ -176,6 +191,9 @@ func (r *Reader) Address(port int) string {
 	if strings.ContainsAny(host, "/@? \t") || strings.Contains(host, ":") && net.ParseIP(host) == nil {
 		r.Add("host", "invalid", "must be a name or an address alone; the port goes into port")
 	}
+	if r.check && (IsTemplate(r.conn["host"]) || IsTemplate(r.conn["port"])) {
+		return "" // not known yet
+	}
 	return net.JoinHostPort(host, strconv.Itoa(r.Int("port", port, 1, 65535)))
 }
 
@@ -212,4 +230,23 @@ func (r *Reader) URL(name, text string, port map[string]int) (u *url.URL, addres
 		return u, net.JoinHostPort(u.Hostname(), strconv.Itoa(p))
 	}
 	return nil, ""
+}
+
+// Text is a scalar value as a parameter holds it.
+func Text(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	return fmt.Sprint(v)
+}
+
+// Named gives the addresses that are known, for Kind.Addresses.
+func Named(addresses ...string) []string {
+	var out []string
+	for _, a := range addresses {
+		if _, _, err := net.SplitHostPort(a); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
 }
