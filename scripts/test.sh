@@ -38,7 +38,9 @@ scripts_parse() { local f; for f in scripts/*.sh scripts/*/*.sh .ci/run; do bash
 # Services: those that this run starts, it stops.
 stop_services=
 services_up() {
-  if scripts/services.sh status | grep -q stopped; then stop_services=1; fi
+  local status
+  status=$(scripts/services.sh status) || return 1
+  case $status in *stopped*) stop_services=1 ;; esac
   scripts/services.sh start && eval "$(scripts/services.sh env)" && export WALTRIGGER_TEST_REQUIRED=1
 }
 trap '[ -z "$stop_services" ] || scripts/services.sh stop' EXIT
