@@ -80,7 +80,10 @@ install() {
   touch "$t/.done"
 }
 
-locale_of() { if locale -a 2>/dev/null | grep -qix 'c\.utf-\?8'; then echo C.UTF-8; else echo C; fi; }
+locale_of() {
+  local all; all=$(locale -a 2>/dev/null | tr '\n' ' ' || true)
+  case " ${all,,} " in *" c.utf8 "* | *" c.utf-8 "*) echo C.UTF-8 ;; *) echo C ;; esac
+}
 
 start() {
   install
@@ -110,7 +113,7 @@ start() {
 ready() {
   local i
   for i in $(seq 600); do
-    if tac "$d/server.log" | sed '/starting PostgreSQL/q' | grep -q 'ready to accept connections'; then return 0; fi
+    if awk '/ starting PostgreSQL/ {r = 0} /ready to accept connections/ {r = 1} END {exit !r}' "$d/server.log"; then return 0; fi
     alive "$d/pid" || break
     sleep 0.1
   done
