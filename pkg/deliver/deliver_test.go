@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,10 +52,11 @@ func (r *receiver) Send(ctx context.Context, msgs []*sink.Message) []error {
 	r.mu.Lock()
 	r.now++
 	r.most = max(r.most, r.now)
+	delay := r.delay
 	r.mu.Unlock()
-	if r.delay != nil {
+	if delay != nil {
 		select {
-		case <-time.After(r.delay()):
+		case <-time.After(delay()):
 		case <-ctx.Done():
 		}
 	}
@@ -108,6 +110,20 @@ func (s *doneSet) Done(e uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n[e]++
+}
+
+// count is how often e was done.
+func (s *doneSet) count(e uint64) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n[e]
+}
+
+// total is the number of entries that were done.
+func (s *doneSet) total() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.n)
 }
 
 func start(t *testing.T, cfg Config, r *receiver) (*Deliverer, *Destination, *doneSet) {
@@ -203,8 +219,8 @@ func TestOrder(t *testing.T) {
 							}
 						}
 					}
-					if len(done.n) != len(jobs) || len(place) != len(jobs) {
-						t.Errorf("%d done and %d arrived of %d", len(done.n), len(place), len(jobs))
+					if done.total() != len(jobs) || len(place) != len(jobs) {
+						t.Errorf("%d done and %d arrived of %d", done.total(), len(place), len(jobs))
 					}
 					for e, n := range done.n {
 						if n != 1 {
@@ -315,8 +331,8 @@ func TestDiscardedDestinationIsDone(t *testing.T) {
 		d.Keep(func(string) bool { return false })
 		time.Sleep(time.Minute)
 		for e := range uint64(4) {
-			if done.n[e] != 1 {
-				t.Errorf("delivery %d done %d times, want once", e, done.n[e])
+			if done.count(e) != 1 {
+				t.Errorf("delivery %d done %d times, want once", e, done.count(e))
 			}
 		}
 		d.Close()
@@ -335,13 +351,15 @@ func TestDiscardFindsWhatHasNoLane(t *testing.T) {
 		d, q, done := start(t, cfg, r)
 		enqueue(t, done, q, []job{{id: "refused"}, {id: "truncate", barrier: true}})
 		time.Sleep(time.Hour)
+		r.mu.Lock()
 		r.delay = func() time.Duration { return time.Second }
+		r.mu.Unlock()
 		enqueue(t, done, q, []job{{id: "sending"}, {id: "ready"}, {id: "behind", keys: []uint64{1}}})
 		d.Keep(func(string) bool { return false })
 		time.Sleep(time.Hour)
 		for e, want := range []int{2, 2, 1} { // entries are numbered anew by each call of enqueue
-			if done.n[uint64(e)] != want {
-				t.Errorf("entry %d done %d times, want %d", e, done.n[uint64(e)], want)
+			if done.count(uint64(e)) != want {
+				t.Errorf("entry %d done %d times, want %d", e, done.count(uint64(e)), want)
 			}
 		}
 		if s := q.status(); s.Waiting != 0 {
@@ -367,8 +385,8 @@ func TestDiscardFreesWhoWaits(t *testing.T) {
 			d.Keep(func(string) bool { return false })
 		}()
 		enqueue(t, done, q, []job{{id: "1", keys: []uint64{1}}, {id: "2", keys: []uint64{1}}, {id: "3", keys: []uint64{1}}})
-		if len(done.n) != 3 {
-			t.Errorf("%d done, want 3", len(done.n))
+		if done.total() != 3 {
+			t.Errorf("%d done, want 3", done.total())
 		}
 		d.Close()
 		if err := q.Enqueue(context.Background(), &Delivery{Ledger: done}); err != nil {
@@ -390,7 +408,9 @@ func TestStoppedLedger(t *testing.T) {
 		done.mu.Lock()
 		done.stop = true
 		done.mu.Unlock()
+		r.mu.Lock()
 		r.answer = nil
+		r.mu.Unlock()
 		time.Sleep(time.Hour)
 		d.Drain(context.Background())
 		if got := r.got(); len(got) != 0 {
@@ -415,8 +435,8 @@ func TestClosedDeliverer(t *testing.T) {
 		if err := q.Enqueue(context.Background(), &Delivery{Ledger: done}); !errors.Is(err, ErrClosed) {
 			t.Errorf("enqueue after close: %v, want ErrClosed", err)
 		}
-		if len(done.n) != 0 {
-			t.Errorf("%d done, want none", len(done.n))
+		if done.total() != 0 {
+			t.Errorf("%d done, want none", done.total())
 		}
 	})
 }
@@ -426,10 +446,10 @@ func TestLateRendering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 5, Ordered: true}}
 		d, q, done := start(t, DefaultConfig(), r)
-		mended := false
+		var mended atomic.Bool
 		late := func(id string, send bool) *Delivery {
 			return &Delivery{Ledger: done, Entry: 9, NLane: 1, Late: func(_ context.Context, d *Delivery) (bool, error) {
-				if !mended {
+				if !mended.Load() {
 					return false, errors.New("unknown column")
 				}
 				d.Message.ID = id
@@ -446,13 +466,13 @@ func TestLateRendering(t *testing.T) {
 		if got := r.got(); !slices.Equal(got, []string{"other"}) {
 			t.Errorf("arrived %v, want only other", got)
 		}
-		mended = true
+		mended.Store(true)
 		time.Sleep(5 * time.Minute)
 		if got := r.got(); !slices.Equal(got, []string{"other", "late", "behind"}) {
 			t.Errorf("arrived %v", got)
 		}
-		if done.n[9] != 2 {
-			t.Errorf("%d late ones done, want 2", done.n[9])
+		if done.count(9) != 2 {
+			t.Errorf("%d late ones done, want 2", done.count(9))
 		}
 		d.Close()
 	})

@@ -43,10 +43,11 @@ type related struct {
 	seq uint64
 }
 
-// need is an event and the relations that its templates follow.
+// need is an event, the relations that its templates follow, and those that they name.
 type need struct {
 	c     *change.Change
 	paths [][]string
+	names []string
 }
 
 func newLookup(r *relations, m *sourceMetrics) *lookup {
@@ -81,6 +82,11 @@ func (l *lookup) read(ctx context.Context, events []need) error {
 	}
 	depth := 0
 	for _, e := range events {
+		for _, name := range e.names {
+			if _, err := l.relations.find(ctx, e.c.Table, name); err != nil {
+				return err
+			}
+		}
 		for _, path := range e.paths {
 			depth = max(depth, len(path))
 		}
@@ -205,13 +211,13 @@ func weight(row []change.Value) int {
 	return n
 }
 
-// lookAhead reads the rows that the events of b refer to. A database that cannot be
+// lookAhead reads the rows that the events of a batch refer to. A database that cannot be
 // asked is waited for, but not for ever: then p.r.lookErr is set, and what follows
 // relations is rendered later.
-func (p *Pipeline) lookAhead(ctx context.Context, b source.Batch) error {
+func (p *Pipeline) lookAhead(ctx context.Context, batch source.Batch) error {
 	var events []need
-	for i := range b {
-		c := &b[i]
+	for i := range batch {
+		c := &batch[i]
 		if c.Op == change.Commit || c.Row() == nil {
 			continue
 		}
@@ -221,8 +227,8 @@ func (p *Pipeline) lookAhead(ctx context.Context, b source.Batch) error {
 		}
 		for j := range pl.byOp[c.Op] {
 			s := &pl.byOp[c.Op][j]
-			if len(s.Trigger.Relations) > 0 && c.Tx.Seq >= s.From {
-				events = append(events, need{c, s.Trigger.Relations})
+			if s.follows() && c.Tx.Seq >= s.From {
+				events = append(events, need{c, s.Trigger.Relations, s.references})
 			}
 		}
 	}
@@ -233,7 +239,9 @@ func (p *Pipeline) lookAhead(ctx context.Context, b source.Batch) error {
 	if p.r.lookErr != nil {
 		wait = backoff.WithMaxTries(1) // it was waited for already
 	}
-	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, p.rows.read(ctx, events) }, wait,
+	b := backoff.NewExponentialBackOff()
+	b.MaxInterval = time.Second
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, p.rows.read(ctx, events) }, wait, backoff.WithBackOff(b),
 		backoff.WithNotify(func(err error, wait time.Duration) {
 			p.log.Warn("trying again", "source", p.name, "wait", wait, "err", err)
 		}))

@@ -23,9 +23,13 @@ type plan struct {
 // step is one signal for one trigger.
 type step struct {
 	trigger.Match
-	model  string
-	queues []*deliver.Destination // as in Trigger.Destinations
+	model      string
+	queues     []*deliver.Destination // as in Trigger.Destinations
+	references []string               // relations that its templates name
 }
+
+// follows reports whether the database has to be asked before s can be rendered.
+func (s *step) follows() bool { return len(s.Trigger.Relations) > 0 || len(s.references) > 0 }
 
 func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 	m := v.Set.Table(p.name, t.Schema, t.Name)
@@ -42,7 +46,7 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 	pl := &plan{table: h.Sum64() | 1, seed: p.seed}
 	for op := range pl.byOp {
 		for _, match := range m.For(change.Op(op)) {
-			s := step{Match: match, model: match.ContentType.String()}
+			s := step{Match: match, model: match.ContentType.String(), references: references(match.Trigger, t)}
 			for _, d := range match.Trigger.Destinations {
 				s.queues = append(s.queues, v.Queues[d])
 			}
@@ -52,6 +56,18 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 		}
 	}
 	return pl
+}
+
+// references are the names that t's templates read of a row of table and that are no
+// columns: relations, if anything.
+func references(t *trigger.Compiled, table *change.Table) []string {
+	var out []string
+	for _, name := range t.Names {
+		if name != "pk" && table.Lookup(name) < 0 {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // renderer holds what one goroutine needs again and again.
@@ -80,7 +96,7 @@ func (r *renderer) match(pl *plan, c *change.Change) (hits []hit, deliveries int
 			continue
 		}
 		h := hit{step: s, err: s.Trigger.Broken}
-		if r.lookErr != nil && len(s.Trigger.Relations) > 0 && h.err == nil {
+		if r.lookErr != nil && s.follows() && h.err == nil {
 			h.err = r.lookErr
 		}
 		if s.Trigger.Condition != nil && h.err == nil {
@@ -256,7 +272,7 @@ func (p *Pipeline) later(dl *deliver.Delivery, s *step, c *change.Change, d *tri
 			return false, t.Broken
 		}
 		rows := newLookup(p.relations, p.m)
-		if err := rows.read(ctx, []need{{&kept, t.Relations}}); err != nil {
+		if err := rows.read(ctx, []need{{&kept, t.Relations, references(t, kept.Table)}}); err != nil {
 			return false, err
 		}
 		e := payload.Event{Source: p.name, Kind: s.Kind, ContentType: s.ContentType, Change: &kept, Related: rows, Follows: len(t.Relations) > 0}
@@ -274,7 +290,7 @@ func renderLate(dl *deliver.Delivery, t *trigger.Compiled, d *trigger.Destinatio
 	if m.Body, m.ContentType, err = t.Payload.Append(nil, e); err != nil {
 		return false, err
 	}
-	if t.OrderingKey != nil && t.Trigger.Ordering == trigger.OrderKey {
+	if t.OrderingKey != nil && dl.Table == anyTable && !dl.Barrier {
 		if m.Key, err = t.OrderingKey.Append(nil, e); err != nil {
 			return false, err
 		}

@@ -40,6 +40,7 @@ type Compiled struct {
 	OrderingKey  *template.Template  // nil: the row's key
 	Destinations []*Destination
 	Relations    [][]string // relations that its templates follow from a row, e.g. order, order.customer
+	Names        []string   // what its templates name of a row: columns and relations
 	// Broken is set if a template of a stored trigger does not compile any more:
 	// nothing of it can be rendered until it is mended.
 	Broken error
@@ -140,6 +141,9 @@ func (k *compilation) path(at string, p template.Path) {
 	}
 	if !row || len(names) == 1 {
 		return
+	}
+	if !slices.Contains(k.out.Names, names[1]) {
+		k.out.Names = append(k.out.Names, names[1])
 	}
 	if rel := names[1 : len(names)-1]; len(rel) > 0 && !slices.ContainsFunc(k.out.Relations, func(r []string) bool { return slices.Equal(r, rel) }) {
 		k.out.Relations = append(k.out.Relations, rel)
