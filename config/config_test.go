@@ -57,7 +57,7 @@ func TestAnnotatedFileIsTheDefault(t *testing.T) {
 
 func TestExamplesOfTheAnnotatedFileAreRight(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([^ \n]|  )`).ReplaceAllString(string(Default()), "$1")
-	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z")
+	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z", "NATS_TOKEN=t", "MQTT_PASSWORD=m", "RABBITMQ_PASSWORD=r")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -140,7 +140,7 @@ w.yaml:6: sources[2].content_types.A.b: is the same content type as a.B: case do
 w.yaml:7: store.url: must be sqlite: and the path of a file
 w.yaml:9: admin.listen: "0.0.0.0:8080" is reachable from other machines and there is no token: either listen on loopback (127.0.0.1:8080), or set a token under admin.tokens
 w.yaml:10: ops.listen: "9090" is not host:port
-w.yaml:12: brokers.b.broker_type: "pigeon" is unknown here; there is kafka
+w.yaml:12: brokers.b.broker_type: "pigeon" is unknown here; there is KINDS
 w.yaml:14: dynamic_values.x: give exactly one of env, file, literal
 w.yaml:15: dynamic_values.instance.name: names that begin with instance belong to the row
 w.yaml:17: settings.allowed_content_types[0]: "a.b.c" is no pattern such as myapp.* or myapp.Sale
@@ -157,6 +157,13 @@ w.yaml:24: delivery.window: "many" is no whole number
 w.yaml:24: delivery.queue: "1.5" is no whole number
 w.yaml:24: delivery.max_in_flight: must be from 1 to 10000
 w.yaml:25: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, triggers`
+	var kinds []string
+	for _, k := range all.Kinds {
+		if k.Name != "webhook" && !actionKind(k.Name) {
+			kinds = append(kinds, k.Name)
+		}
+	}
+	want = strings.Replace(want, "KINDS", strings.Join(kinds, ", "), 1)
 	if err.Error() != want {
 		t.Errorf("got\n%s\nwant\n%s", err, want)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/sink/kafka"
+	"github.com/waltrigger/waltrigger/pkg/sink/nats"
 	"github.com/waltrigger/waltrigger/pkg/sink/redis"
 	"github.com/waltrigger/waltrigger/pkg/sink/webhook"
 )
@@ -15,6 +16,7 @@ var Kinds = []sink.Kind{
 	webhook.Kind,
 	kafka.Kind,
 	redis.Kind,
+	nats.Kind,
 }
 
 // Find returns the kind of that name, in any case.
