@@ -258,7 +258,7 @@ func sign(n int64) int {
 func (st *state) contains(container, item Value) (bool, error) {
 	switch container.k {
 	case kString:
-		if item.k != kString {
+		if !item.isText() || (!item.isStr() && container.isStr()) {
 			return false, fail(classType, "'in <string>' requires string as left operand, not %s", item.typeName())
 		}
 		return strings.Contains(container.s, item.s), nil

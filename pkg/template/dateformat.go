@@ -129,7 +129,7 @@ func (f *formatter) char(c byte) (string, error) {
 	isClock := strings.IndexByte(timeChars, c) >= 0
 	noAttribute := fail(classAttribute, "%s has no attribute for format %q", f.v.typeName(), c)
 	switch {
-	case f.v.k == kDate && isClock && !f.clockOnly:
+	case f.v.k == kDate && isClock:
 		return "", fail(classType, "the format for date objects may not contain time-related format specifiers (found %q)", c)
 	case f.clockOnly && !isClock:
 		return "", noAttribute

@@ -29,6 +29,14 @@ type lexer struct {
 	pos      int
 	pending  *token // a tag found behind a text
 	verbatim string // the tag that ends a verbatim block, "" outside
+
+	blockEnd, varEnd, commentEnd, lineEnd finder
+}
+
+func newLexer(src string) lexer {
+	return lexer{
+		src: src, blockEnd: finder{what: "%}"}, varEnd: finder{what: "}}"}, commentEnd: finder{what: "#}"}, lineEnd: finder{what: "\n"},
+	}
 }
 
 func (l *lexer) next() (token, bool) {
@@ -44,7 +52,7 @@ func (l *lexer) next() (token, bool) {
 			break
 		}
 		open := from + i
-		end := tagEnd(l.src, open)
+		end := l.tagEnd(open)
 		if end < 0 {
 			from = open + 1
 			continue
@@ -64,28 +72,44 @@ func (l *lexer) next() (token, bool) {
 	return token{kind: tokText, text: l.src[start:], pos: start, at: start}, true
 }
 
-// tagEnd returns the end of the tag that opens at i, or -1 if there is none.
-func tagEnd(src string, i int) int {
-	var closing string
-	switch src[i+1] {
+// finder finds the next place of a string. It remembers the last one, so that searching
+// from ever later places costs one pass over the source in all.
+type finder struct {
+	what       string
+	from, next int // what is at next, and nowhere from from on before it
+	valid      bool
+}
+
+// find returns the first place from i on, or len(s).
+func (f *finder) find(s string, i int) int {
+	if f.valid && i >= f.from && i <= f.next {
+		return f.next
+	}
+	f.from, f.next, f.valid = i, len(s), true
+	if j := strings.Index(s[min(i, len(s)):], f.what); j >= 0 {
+		f.next = i + j
+	}
+	return f.next
+}
+
+// tagEnd returns the end of the tag that opens at i, or -1 if there is none on its line.
+func (l *lexer) tagEnd(i int) int {
+	var closing *finder
+	switch l.src[i+1] {
 	case '%':
-		closing = "%}"
+		closing = &l.blockEnd
 	case '{':
-		closing = "}}"
+		closing = &l.varEnd
 	case '#':
-		closing = "#}"
+		closing = &l.commentEnd
 	default:
 		return -1
 	}
-	rest := src[i+2:]
-	if nl := strings.IndexByte(rest, '\n'); nl >= 0 {
-		rest = rest[:nl]
-	}
-	j := strings.Index(rest, closing)
-	if j < 0 {
+	j := closing.find(l.src, i+2)
+	if j == len(l.src) || l.lineEnd.find(l.src, i+2) < j {
 		return -1
 	}
-	return i + 2 + j + 2
+	return j + 2
 }
 
 func (l *lexer) create(open, end int) token {
@@ -125,21 +149,30 @@ func splitContents(s string, at int) ([]bit, error) {
 		b := raw[i]
 		if strings.HasPrefix(b.s, `_("`) || strings.HasPrefix(b.s, `_('`) {
 			sentinel := b.s[2:3] + ")"
-			for !strings.HasSuffix(b.s, sentinel) {
+			words := []string{b.s}
+			for !strings.HasSuffix(words[len(words)-1], sentinel) {
 				if i++; i == len(raw) {
-					return nil, errAt(b.at, "unterminated translation: %s", b.s)
+					return nil, errAt(b.at, "unterminated translation: %.40s", b.s)
 				}
-				b.s += " " + raw[i].s
+				words = append(words, raw[i].s)
 			}
+			b.s = strings.Join(words, " ")
 		}
 		out = append(out, b)
 	}
 	return out, nil
 }
 
-// smartSplit splits at white space outside quotes. A word is
+// splitter splits at white space outside quotes. A word is
 // [^\s'"]* ( (quoted) [^\s'"]* )+ , or else just \S+.
+type splitter struct {
+	s string
+	// From a quote on that is not closed, no later one of its kind is closed either.
+	openSingle, openDouble bool
+}
+
 func smartSplit(s string, at int) []bit {
+	sp := splitter{s: s}
 	var out []bit
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
@@ -147,7 +180,7 @@ func smartSplit(s string, at int) []bit {
 			i += n
 			continue
 		}
-		end := quotedWord(s, i)
+		end := sp.quotedWord(i)
 		if end < 0 {
 			end = i + strings.IndexFunc(s[i:], isSpace)
 			if end < i {
@@ -162,11 +195,11 @@ func smartSplit(s string, at int) []bit {
 
 // quotedWord returns the end of a word with at least one quoted phrase that begins at
 // i, or -1.
-func quotedWord(s string, i int) int {
+func (sp *splitter) quotedWord(i int) int {
 	found := -1
 	for {
-		for i < len(s) {
-			r, n := utf8.DecodeRuneInString(s[i:])
+		for i < len(sp.s) {
+			r, n := utf8.DecodeRuneInString(sp.s[i:])
 			if isSpace(r) || r == '"' || r == '\'' {
 				break
 			}
@@ -175,15 +208,28 @@ func quotedWord(s string, i int) int {
 		if found >= 0 {
 			found = i
 		}
-		if i >= len(s) || (s[i] != '"' && s[i] != '\'') {
+		if i >= len(sp.s) || (sp.s[i] != '"' && sp.s[i] != '\'') {
 			return found
 		}
-		end := skipQuoted(s, i)
+		end := sp.skipQuoted(i)
 		if end < 0 {
 			return found
 		}
 		i, found = end, end
 	}
+}
+
+func (sp *splitter) skipQuoted(i int) int {
+	open := &sp.openSingle
+	if sp.s[i] == '"' {
+		open = &sp.openDouble
+	}
+	if *open {
+		return -1
+	}
+	end := skipQuoted(sp.s, i)
+	*open = end < 0
+	return end
 }
 
 // skipQuoted returns the index after the quoted string that begins at i, or -1.

@@ -34,7 +34,7 @@ func newParser(src string, opt Options) (*parser, error) {
 	if len(src) > opt.Limits.Source {
 		return nil, &SyntaxError{1, 1, fmt.Sprintf("template is longer than %d bytes", opt.Limits.Source)}
 	}
-	return &parser{src: src, opt: opt, lex: lexer{src: src}}, nil
+	return &parser{src: src, opt: opt, lex: newLexer(src)}, nil
 }
 
 func (p *parser) syntaxError(err error) error {

@@ -1,6 +1,10 @@
 package template
 
-import "sort"
+import (
+	"sort"
+	"strings"
+	"unicode/utf8"
+)
 
 // Path is a dotted path that a template can read while it is rendered.
 type Path struct {
@@ -42,30 +46,52 @@ type analysis struct {
 	src   string
 	scope []alias
 	start []int // frames
-	found []Path
-	at    []int
+	found []foundPath
+	index map[string]int // of found, by the joined path
+}
+
+type foundPath struct {
+	Path
+	at int // offset in the source
 }
 
 func (a *analysis) result() []Path {
-	for i := range a.found {
-		a.found[i].Line, a.found[i].Column = lineColumn(a.src, a.at[i])
+	sort.SliceStable(a.found, func(i, j int) bool { return a.found[i].at < a.found[j].at })
+	out := make([]Path, len(a.found))
+	line, column, seen := 1, 1, 0 // of the place looked at last
+	for i, f := range a.found {
+		for ; seen < f.at; seen++ {
+			switch c := a.src[seen]; {
+			case c == '\n':
+				line, column = line+1, 1
+			case utf8.RuneStart(c):
+				column++
+			}
+		}
+		out[i] = f.Path
+		out[i].Line, out[i].Column = line, column
 	}
-	sort.SliceStable(a.found, func(i, j int) bool {
-		p, q := a.found[i], a.found[j]
-		return p.Line < q.Line || (p.Line == q.Line && p.Column < q.Column)
-	})
-	return a.found
+	return out
 }
 
 func (a *analysis) add(path []string, at int, bound bool) {
-	for i := range a.found {
-		if samePath(a.found[i].Names, path) {
-			a.found[i].Bound = a.found[i].Bound && bound
-			return
-		}
+	key := strings.Join(path, "\x00")
+	if i, ok := a.index[key]; ok {
+		a.found[i].Bound = a.found[i].Bound && bound
+		return
 	}
-	a.found = append(a.found, Path{Names: append([]string(nil), path...), Bound: bound})
-	a.at = append(a.at, at)
+	if a.index == nil {
+		a.index = make(map[string]int)
+	}
+	a.index[key] = len(a.found)
+	a.found = append(a.found, foundPath{Path{Names: append([]string(nil), path...), Bound: bound}, at})
+}
+
+// readWhole notes that a path that was found is more than bound.
+func (a *analysis) readWhole(path []string) {
+	if i, ok := a.index[strings.Join(path, "\x00")]; ok {
+		a.found[i].Bound = false
+	}
 }
 
 func samePath(a, b []string) bool {
@@ -255,11 +281,7 @@ func (a *analysis) regrouped(name string, paths [][]string) {
 	// needs a rule of its own, and a template that follows it names the target's
 	// items through a path that cannot be proven. The target is then read whole.
 	for _, p := range paths {
-		for i := range a.found {
-			if samePath(a.found[i].Names, p) {
-				a.found[i].Bound = false
-			}
-		}
+		a.readWhole(p)
 	}
 	a.bind(name, nil)
 }
@@ -304,11 +326,7 @@ func (a *analysis) items(paths [][]string) [][]string {
 		if len(p) > 1 && p[len(p)-1] == "items" {
 			p = p[:len(p)-1]
 			// Looping over a dict's items reads all of it.
-			for i := range a.found {
-				if samePath(a.found[i].Names, append(append([]string(nil), p...), "items")) {
-					a.found[i].Bound = false
-				}
-			}
+			a.readWhole(append(append([]string(nil), p...), "items"))
 		}
 		out = append(out, p)
 	}

@@ -52,7 +52,7 @@ const maxNested = 100
 func (st *state) reset(opt *Options, slots int, vars Object, dst []byte) {
 	st.opt, st.vars, st.out, st.base, st.auto = opt, vars, dst, len(dst), opt.Autoescape
 	st.left = opt.Limits.Steps
-	st.checkAt = st.left - clockEvery
+	st.checkAt = max(st.left-clockEvery, 0)
 	st.clock, st.elapsed = time.Time{}, 0
 	st.nested, st.failedAt = 0, -1
 	st.frames = append(st.frames[:0], 0)

@@ -27,6 +27,9 @@ func filterStringFormat(c *call, in Value) (Value, error) {
 	if caught(err, classValue, classType) {
 		return String(""), nil
 	}
+	if in.f&fLazy != 0 && s == in.s {
+		return Safe(s), err // Python then returns the very object, which is safe
+	}
 	return String(s), err
 }
 

@@ -28,7 +28,7 @@ type Options struct {
 // Limits bound one template. A zero field has the default that its comment names.
 type Limits struct {
 	Depth  int           // nested blocks: 64
-	Source int           // bytes of source: 1 MiB
+	Source int           // bytes of source: 256 KiB
 	Steps  int           // nodes, iterations and kilobytes handled by filters: 100,000
 	Output int           // bytes of output and of any intermediate value: 1 MiB
 	Time   time.Duration // time of one rendering, at most 4 us for a step: 50 ms
@@ -42,7 +42,7 @@ func (l Limits) withDefaults() Limits {
 		l.Depth = 64
 	}
 	if l.Source <= 0 {
-		l.Source = 1 << 20
+		l.Source = 1 << 18
 	}
 	if l.Steps <= 0 {
 		l.Steps = 100_000

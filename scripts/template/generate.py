@@ -4,7 +4,8 @@ import random
 
 # What the documentation of pkg/template lists as different is not generated: random
 # output, tags that need a server, `is` between values without identity, names that
-# Django's own {% with %} cannot take, and printing the forloop mapping itself.
+# Django's own {% with %} cannot take, printing the forloop mapping itself, and blocks
+# filtered to a number (an error that Django reports after those of later tags).
 
 WORDS = ["a", "b", "Hello", "world", "it's", "x<y", "A&B", "naïve", "Straße", "日本語", "e\u0301", "ß", "ǅ", "İ", "ΑΣ",
          "foo-bar", "_u", "1st", "2nd", "42", "-7", "3.14", "1e5", "0x1f", "True", "None", "nan", "inf", " ", "  ", "\t", "\n",
@@ -230,7 +231,7 @@ def tag(r, depth):
         lambda: "{%% with %s as x and %s as y %%}{{ x }}{{ y }}%s{%% endwith %%}" % (e(), e(), b()),
         lambda: "{%% firstof %s %s %s %%}" % (e(), e(), e()),
         lambda: "{%% firstof %s %s as x %%}{{ x }}{{ x|upper }}" % (e(), e()),
-        lambda: "{%% filter %s %%}%s{%% endfilter %%}" % ("|".join(r.choice(["upper", "lower", "title", "linebreaks", "force_escape", "escapejs", "cut:'a'", "slugify", "urlize", "striptags", "length", "truncatewords:3", "addslashes", "wordwrap:5", "first", "escape", "truncatechars_html:9"]) for _ in range(r.randint(1, 2))), b()),
+        lambda: "{%% filter %s %%}%s{%% endfilter %%}" % ("|".join(r.choice(["upper", "lower", "title", "linebreaks", "force_escape", "escapejs", "cut:'a'", "slugify", "urlize", "striptags", "truncatewords:3", "addslashes", "wordwrap:5", "first", "escape", "truncatechars_html:9"]) for _ in range(r.randint(1, 2))), b()),
         lambda: "{%% autoescape %s %%}%s{{ %s }}{%% endautoescape %%}" % (r.choice(["on", "off"]), b(), e()),
         lambda: "{%% spaceless %%} <p> %s </p>\n <b> x </b>{%% endspaceless %%}" % b(),
         lambda: "{%% regroup %s by %s as g %%}{%% for p in g %%}{{ p.grouper }}:{{ p.list }}{{ p.0 }};{%% endfor %%}{{ g }}" % (r.choice(["rows", "l", e()]), r.choice(["name", "n", "sub.k", "name|length", "0"])),
