@@ -25,8 +25,8 @@ type foreignKeys struct {
 	byName map[source.TableName]map[string]*relation
 }
 
-// How long foreign keys are believed without asking: where a name is known, and where
-// it is not.
+// How long foreign keys are believed without asking: where a name is a relation or a
+// column, and where it is neither.
 const (
 	knownFor   = time.Minute
 	unknownFor = 5 * time.Second
@@ -69,28 +69,39 @@ func (f *foreignKeys) get(t *change.Table, name string) *relation {
 // find finds a relation, nil if there is none. It asks the catalog if that was long
 // ago; an error means that it could not be asked.
 func (r *relations) find(ctx context.Context, t *change.Table, name string) (*relation, error) {
-	current := func() (*relation, bool) {
-		known := r.known.Load()
-		rel, age := known.get(t, name), time.Since(known.asked)
-		return rel, age < unknownFor || rel != nil && age < knownFor
-	}
-	if rel, ok := current(); ok {
+	if rel, fresh, _ := r.look(t, name); fresh {
 		return rel, nil
 	}
 	r.asking.Lock()
 	defer r.asking.Unlock()
-	if rel, ok := current(); ok { // somebody else has asked
+	rel, fresh, known := r.look(t, name)
+	if fresh { // somebody else has asked
 		return rel, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	tables, err := r.catalog.Tables(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+		r.known.Store(learn(tables))
+	case known: // what held a minute ago will do for some more seconds
+		old := *r.known.Load()
+		old.asked = time.Now().Add(unknownFor - knownFor)
+		r.known.Store(&old)
+	default:
 		return nil, fmt.Errorf("read foreign keys: %w", err)
 	}
-	known := learn(tables)
-	r.known.Store(known)
-	return known.get(t, name), nil
+	return r.known.Load().get(t, name), nil
+}
+
+// look finds a relation without asking. fresh: it was asked about a short time ago.
+// known: it was asked about at all, and name means something.
+func (r *relations) look(t *change.Table, name string) (rel *relation, fresh, known bool) {
+	keys := r.known.Load()
+	rel = keys.get(t, name)
+	age := time.Since(keys.asked)
+	known = !keys.asked.IsZero() && (rel != nil || t.Lookup(name) >= 0)
+	return rel, age < unknownFor || known && age < knownFor, known
 }
 
 func learn(tables []source.TableInfo) *foreignKeys {

@@ -392,6 +392,55 @@ func TestNewTriggerInTheMiddleOfABatch(t *testing.T) {
 	})
 }
 
+// TestForeignKeysAreAskedForSeldom follows what is no relation, and a relation while the
+// catalog does not answer.
+func TestForeignKeysAreAskedForSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog()
+		b := &bench{log: l}
+		b.shop()
+		c := &catalog{log: l}
+		r := newRelations(c)
+		find := func(name string, asked int) {
+			t.Helper()
+			rel, err := r.find(t.Context(), sale, name)
+			if err != nil || (rel == nil) != (name != "customer") {
+				t.Errorf("%s: %v, %v", name, rel, err)
+			}
+			if c.asked != asked {
+				t.Errorf("%s: asked %d times, want %d", name, c.asked, asked)
+			}
+		}
+		l.away = true
+		if _, err := r.find(t.Context(), sale, "customer"); err == nil {
+			t.Error("no error although nothing is known")
+		}
+		l.away = false
+		find("customer", 2)
+		find("other", 2)
+		time.Sleep(unknownFor)
+		find("id", 2) // a column
+		find("customer", 2)
+		find("other", 3)
+		time.Sleep(knownFor)
+		l.away = true
+		find("customer", 4)
+		find("id", 4)
+		time.Sleep(unknownFor)
+		find("customer", 5)
+	})
+}
+
+type catalog struct {
+	*log
+	asked int
+}
+
+func (c *catalog) Tables(ctx context.Context) ([]source.TableInfo, error) {
+	c.asked++
+	return c.log.Tables(ctx)
+}
+
 func TestRelationName(t *testing.T) {
 	for _, c := range []struct {
 		columns []string
