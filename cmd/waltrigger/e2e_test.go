@@ -353,6 +353,7 @@ func TestSourceUnreachable(t *testing.T) {
 	}
 }
 
+// waitFor waits until ok.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)

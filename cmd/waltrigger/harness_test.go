@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,10 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // these tests wait more than they compute
+		panic(err)
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "waltrigger")
 		if err != nil {
@@ -37,6 +42,10 @@ func TestMain(m *testing.M) {
 		binary = filepath.Join(dir, "waltrigger")
 		build := exec.Command("go", "build", "-o", binary, ".")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if os.Getenv("WALTRIGGER_TEST_RACE") == "1" { // with the race detector, which needs a C compiler
+			build = exec.Command("go", "build", "-race", "-o", binary, ".")
+			build.Env = append(os.Environ(), "CGO_ENABLED=1")
+		}
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			return 1
@@ -125,6 +134,16 @@ func (d *database) connect() *pgx.Conn {
 	return c
 }
 
+// text asks for one value.
+func (d *database) text(sql string, args ...any) string {
+	d.t.Helper()
+	var out string
+	if err := d.QueryRow(context.Background(), sql, args...).Scan(&out); err != nil {
+		d.t.Fatalf("%s: %v", sql, err)
+	}
+	return out
+}
+
 func (d *database) exec(sql string, args ...any) {
 	d.t.Helper()
 	if _, err := d.Exec(context.Background(), sql, args...); err != nil {
@@ -149,8 +168,18 @@ type receiver struct {
 }
 
 func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	return newReceiverAt(t, "127.0.0.1:0")
+}
+
+func newReceiverAt(t *testing.T, address string) *receiver {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := &receiver{more: make(chan struct{}, 1)}
-	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		body, err := io.ReadAll(q.Body)
 		if err != nil {
 			return // the daemon was killed
@@ -168,6 +197,9 @@ func newReceiver(t *testing.T) *receiver {
 			answer(w, req)
 		}
 	}))
+	_ = r.Listener.Close()
+	r.Listener = l
+	r.Start()
 	t.Cleanup(r.Close)
 	return r
 }
@@ -222,37 +254,93 @@ type process struct {
 	api    string
 	ops    string
 	config string
+	slot   string
 	token  string
+	env    []string // besides the test's own
 	cmd    *exec.Cmd
-	log    *bytes.Buffer
+	log    *logText
 	exited chan error
+}
+
+// logText is what the daemon has written so far.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // startDaemon writes a configuration and starts the daemon with it. extra is YAML that
 // is added at the top level.
 func startDaemon(t *testing.T, databaseURL, extra string) *process {
 	t.Helper()
-	p := &process{t: t, dir: t.TempDir()}
+	p := newDaemon(t, databaseURL, extra)
+	p.start()
+	return p
+}
+
+// newDaemon writes the configuration and starts nothing yet.
+func newDaemon(t *testing.T, databaseURL, extra string) *process {
+	t.Helper()
+	p := &process{t: t, dir: t.TempDir(), log: &logText{}}
 	p.api, p.ops = freeAddress(t), freeAddress(t)
-	p.config = filepath.Join(p.dir, "waltrigger.yaml")
-	text := fmt.Sprintf(`sources: [{name: shop, url: %q, slot: slot_%d}]
+	p.config, p.slot = filepath.Join(p.dir, "waltrigger.yaml"), fmt.Sprintf("slot_%d", time.Now().UnixNano())
+	text := fmt.Sprintf(`sources: [{name: shop, url: %q, slot: %s}]
 store: {url: "sqlite:%s"}
 admin: {listen: %q}
 ops: {listen: %q}
-%s`, databaseURL, time.Now().UnixNano(), filepath.Join(p.dir, "store.db"), p.api, p.ops, extra)
+%s`, databaseURL, p.slot, filepath.Join(p.dir, "store.db"), p.api, p.ops, extra)
 	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.start()
 	t.Cleanup(func() {
 		if p.cmd != nil {
 			p.kill()
+		}
+		if strings.Contains(p.log.String(), "DATA RACE") {
+			t.Error("the daemon has a data race")
 		}
 		if t.Failed() {
 			t.Logf("daemon's log:\n%s", p.log)
 		}
 	})
 	return p
+}
+
+// cli runs another command of the program with the daemon's configuration.
+func (p *process) cli(args ...string) (stdout, stderr string, code int) {
+	p.t.Helper()
+	return runBinary(p.t, append(args, "-c", p.config)...)
+}
+
+// environment is the test's, without what would be taken for settings.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WALTRIGGER_") })
+}
+
+// runBinary runs the program to its end, which has to come soon.
+func runBinary(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &errs, environment()
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
+		t.Fatalf("%v: %v", args, errors.Join(err, ctx.Err()))
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
 const loopback = "egress: {allow_cidrs: [127.0.0.0/8]}\n"
@@ -294,11 +382,8 @@ func (p *process) start() {
 
 func (p *process) launch() {
 	p.t.Helper()
-	if p.log == nil {
-		p.log = &bytes.Buffer{}
-	}
 	p.cmd = exec.Command(binary, "run", "-c", p.config)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = p.log, p.log, append(environment(), p.env...)
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -348,11 +433,47 @@ func (p *process) call(method, path, body string) (int, map[string]any, http.Hea
 		p.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var out map[string]any
+	var out any
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil && !errors.Is(err, io.EOF) {
 		p.t.Fatalf("%s %s: %d: %v", method, path, resp.StatusCode, err)
 	}
-	return resp.StatusCode, out, resp.Header
+	object, ok := out.(map[string]any)
+	if !ok && out != nil {
+		object = map[string]any{"list": out}
+	}
+	return resp.StatusCode, object, resp.Header
+}
+
+// source is the state of the only source.
+func (p *process) source() map[string]any {
+	p.t.Helper()
+	_, out, _ := p.call(http.MethodGet, "/api/sources", "")
+	return out["list"].([]any)[0].(map[string]any)
+}
+
+func (p *process) metrics() string { return p.opsText("/metrics") }
+func (p *process) ready() string   { return p.opsText("/readyz?verbose") }
+
+func (p *process) opsText(path string) string {
+	p.t.Helper()
+	resp, err := http.Get("http://" + p.ops + path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// state is the state of a trigger.
+func (p *process) state(id any) map[string]any {
+	p.t.Helper()
+	_, out, _ := p.call(http.MethodGet, fmt.Sprintf("/api/action-triggers/%v", id), "")
+	s, _ := out["status"].(map[string]any)
+	return s
 }
 
 // create creates a trigger, which has to be active at once.

@@ -22,7 +22,7 @@ var imports = map[string][]string{
 	"pkg/signal":     {"pkg/change"},
 	"pkg/sink":       {},
 	"pkg/sink/all":   {"pkg/sink", "pkg/sink/*"},
-	"pkg/sink/*":     {"pkg/sink"},
+	"pkg/sink/*":     {"pkg/sink", "pkg/sink/conns", "pkg/sink/details", "pkg/sink/aws"},
 	"pkg/source":     {"pkg/change"},
 	"pkg/source/*":   {"pkg/source", "pkg/change"},
 	"pkg/store":      {"pkg/trigger", "pkg/change", "pkg/signal", "pkg/source"},

@@ -132,7 +132,11 @@ func (s *Server) Serve() error {
 // Shutdown takes no new requests and waits for those that run until ctx ends; then it
 // cuts them off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	if err := s.http.Shutdown(ctx); err != nil {
+	err := s.http.Shutdown(ctx)
+	if s.listener != nil {
+		_ = s.listener.Close() // Serve may never have been called
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("shut down %s: %w", s.listen, err), s.http.Close())
 	}
 	return nil

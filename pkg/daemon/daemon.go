@@ -195,7 +195,7 @@ func (d *daemon) listen(ctx context.Context) error {
 		return fmt.Errorf("admin.listen: %w", err)
 	}
 	if err := d.ops.Listen(ctx); err != nil {
-		return fmt.Errorf("ops.listen: %w", err)
+		return errors.Join(fmt.Errorf("ops.listen: %w", err), d.shutdown())
 	}
 	d.surround.own(d.admin.Addr(), d.ops.Addr())
 	return nil

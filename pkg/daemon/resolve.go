@@ -95,79 +95,107 @@ func usable(info source.TableInfo, c trigger.ContentType) error {
 }
 
 // checkPath says what is wrong with a path that a template or condition of t reads. A
-// path is right if one of the trigger's content types has it; where the catalog cannot
-// be asked, or a table is still to come, nothing is wrong.
+// column is right if one of the trigger's content types has it; what the log does not
+// hold must be held for each of them. Where the catalog cannot be asked, or a table is
+// still to come, nothing is wrong.
 func (s *sources) checkPath(t *trigger.Trigger, at string, path []string) error {
-	var wrong error
+	var unknown error
+	known := false
 	for _, c := range t.ContentTypes {
-		tail, tables, info, ok := s.table(c)
+		tables, info, ok := s.table(c)
 		if !ok {
-			return nil
+			known = true
+			continue
 		}
-		err := tail.path(tables, info, t.Signals(), at, path)
-		if err == nil {
-			return nil
+		if err := held(info, t.Signals(), at, path); err != nil {
+			return err
 		}
-		if wrong == nil {
-			wrong = err
+		err := leads(tables, info, path)
+		if known = known || err == nil; unknown == nil {
+			unknown = err
 		}
 	}
-	return wrong
+	if known {
+		return nil
+	}
+	return unknown
 }
 
 // table finds the catalog's entry of a content type that resolve found.
-func (s *sources) table(c trigger.ContentType) (*tail, []source.TableInfo, source.TableInfo, bool) {
+func (s *sources) table(c trigger.ContentType) (tables []source.TableInfo, info source.TableInfo, ok bool) {
 	for _, t := range s.tails {
 		if c.Source != "" && c.Source != t.name {
 			continue
 		}
 		tables, err := t.catalog(context.Background())
 		if err != nil {
-			return nil, nil, source.TableInfo{}, false
+			return nil, source.TableInfo{}, false
 		}
 		if info, ok := t.find(tables, c); ok {
-			return t, tables, info, true
+			return tables, info, true
 		}
 	}
-	return nil, nil, source.TableInfo{}, false
+	return nil, source.TableInfo{}, false
 }
 
-func (t *tail) path(tables []source.TableInfo, info source.TableInfo, signals signal.Set, at string, path []string) error {
+// held says why the log of a table does not hold what path reads.
+func held(info source.TableInfo, signals signal.Set, at string, path []string) error {
+	if info.Identity == change.IdentityFull {
+		return nil
+	}
 	full := fmt.Sprintf("; ALTER TABLE %s REPLICA IDENTITY FULL makes the log hold the whole old row (it writes more)", info.TableName)
-	if path[0] == "changed" {
-		saves := signals.Has(signal.PreSave) || signals.Has(signal.PostSave)
-		if at == "/condition" && saves && info.Identity != change.IdentityFull {
-			return fmt.Errorf("the log of %s does not tell which columns an update changed%s", info.TableName, full)
-		}
+	saves := signals.Has(signal.PreSave) || signals.Has(signal.PostSave)
+	if path[0] == "changed" && at == "/condition" && saves {
+		return fmt.Errorf("the log of %s does not tell which columns an update changed%s", info.TableName, full)
+	}
+	if path[0] != "before" || len(path) < 2 {
 		return nil
 	}
-	if len(path) < 2 {
-		return nil
+	for _, name := range reads(info, path[1]) {
+		if !slices.Contains(info.PrimaryKey, name) {
+			return fmt.Errorf("the log of %s holds no old value of %s%s", info.TableName, name, full)
+		}
 	}
-	column := func(i source.TableInfo, name string) (source.ColumnInfo, bool) {
-		for _, c := range i.Columns {
-			if c.Name == name {
-				return c, true
-			}
-		}
-		for _, c := range i.Columns {
-			if strings.EqualFold(c.Name, name) {
-				return c, true
-			}
-		}
+	return nil
+}
+
+// reads are the columns of a table that a name stands for, none if it has none.
+func reads(info source.TableInfo, name string) []string {
+	if c, ok := column(info, name); ok {
+		return []string{c.Name}
+	}
+	if i := relation(info, name); i >= 0 {
+		return info.ForeignKeys[i].Columns
+	}
+	return nil
+}
+
+// column finds a column by its name: exactly, or else whatever its case.
+func column(info source.TableInfo, name string) (source.ColumnInfo, bool) {
+	i := slices.IndexFunc(info.Columns, func(c source.ColumnInfo) bool { return c.Name == name })
+	if i < 0 {
+		i = slices.IndexFunc(info.Columns, func(c source.ColumnInfo) bool { return strings.EqualFold(c.Name, name) })
+	}
+	if i < 0 {
 		return source.ColumnInfo{}, false
 	}
-	for n, name := range path[1:] {
-		if c, ok := column(info, name); ok {
-			if n == 0 && path[0] == "before" && info.Identity != change.IdentityFull && !slices.Contains(info.PrimaryKey, c.Name) {
-				return fmt.Errorf("the log of %s holds no old value of %s%s", info.TableName, name, full)
-			}
+	return info.Columns[i], true
+}
+
+func relation(info source.TableInfo, name string) int {
+	return slices.IndexFunc(info.ForeignKeys, func(fk source.ForeignKey) bool { return pipeline.RelationName(fk) == name })
+}
+
+// leads says why path leads nowhere in a table and the tables that it refers to.
+func leads(tables []source.TableInfo, info source.TableInfo, path []string) error {
+	if path[0] == "changed" || len(path) < 2 {
+		return nil
+	}
+	for _, name := range path[1:] {
+		if _, ok := column(info, name); ok || name == "pk" {
 			return nil // what follows looks into the value
 		}
-		if name == "pk" {
-			return nil
-		}
-		fk := slices.IndexFunc(info.ForeignKeys, func(fk source.ForeignKey) bool { return pipeline.RelationName(fk) == name })
+		fk := relation(info, name)
 		if fk < 0 {
 			return fmt.Errorf("table %s has no column %s%s", info.TableName, name, trigger.DidYouMean(name, offers(info)))
 		}

@@ -96,7 +96,7 @@ func (t *tail) halt(h *source.HaltError) {
 // it is looked at again every so many seconds.
 const (
 	misconfigured      = "misconfigured"
-	misconfiguredAgain = 10
+	misconfiguredAgain = 5
 )
 
 // prepare makes the source ready, as often as it takes.

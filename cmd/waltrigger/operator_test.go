@@ -1,0 +1,291 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestMistakesAtTheStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(text string) string {
+		t.Helper()
+		path := filepath.Join(dir, "waltrigger.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, c := range map[string]struct {
+		config string
+		want   []string
+	}{
+		"empty":  {"", []string{"sources: there must be one at least"}},
+		"torn":   {"sources: [", []string{"waltrigger.yaml:1:"}},
+		"public": {"sources: [{name: a, url: 'postgres://h/d'}]\nadmin: {listen: ':8080'}", []string{"waltrigger.yaml:2: admin.listen", "admin.tokens", "loopback"}},
+		"all at once": {"sources:\n  - name: 'a b'\n    url: postgres://u:hunter2@h:x/d\nstor: 1\ndelivery:\n  queue: many\n  window: 0\n",
+			[]string{":2: sources[0].name", ":3: sources[0].url", ":4: stor", ":6: delivery.queue", ":7: delivery.window"}},
+	} {
+		_, stderr, code := runBinary(t, "run", "-c", write(c.config))
+		for _, want := range c.want {
+			if code != 1 || !strings.Contains(stderr, want) {
+				t.Errorf("%s: exit code %d, %q lacks %q", name, code, stderr, want)
+			}
+		}
+		if strings.Contains(stderr, "hunter2") {
+			t.Errorf("%s: the password is told: %s", name, stderr)
+		}
+	}
+	if _, stderr, code := runBinary(t, "run", "-c", filepath.Join(dir, "none.yaml")); code != 1 || !strings.Contains(stderr, "none.yaml") {
+		t.Errorf("no file: %d %q", code, stderr)
+	}
+	for _, args := range [][]string{{"nonsense"}, {"run", "more"}, {"run", "--nonsense"}, {"render"}, {"source", "adopt"}, {"source", "nonsense"}} {
+		if _, stderr, code := runBinary(t, args...); code != 1 || !strings.HasPrefix(stderr, "waltrigger: ") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%v: %d %q, want one line", args, code, stderr)
+		}
+	}
+}
+
+func TestSmallCommands(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"version"}, "waltrigger "},
+		{[]string{"config"}, "sources:"},
+		{[]string{"render", "--template", "{{ a|upper }}", "--context", "/dev/null"}, ""},
+		{[]string{"render", "--template", "1{% if 1 %}2{% endif %}"}, "12\n"},
+	} {
+		out, stderr, code := runBinary(t, c.args...)
+		if c.want != "" && (code != 0 || !strings.Contains(out, c.want)) || c.want == "" && code == 0 {
+			t.Errorf("%v: %d %q %q", c.args, code, out, stderr)
+		}
+	}
+}
+
+func TestSecondDaemon(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	p := startDaemon(t, db.url, loopback)
+	if _, stderr, code := p.cli("run"); code != 1 || !strings.Contains(stderr, "another waltrigger") || !strings.Contains(stderr, fmt.Sprint(p.cmd.Process.Pid)) {
+		t.Errorf("second daemon on the same store: %d %q", code, stderr)
+	}
+	if _, stderr, code := p.cli("source", "list"); code != 1 || !strings.Contains(stderr, "/api/sources") {
+		t.Errorf("source list beside a daemon: %d %q", code, stderr)
+	}
+	// With a store of its own, but the same address.
+	other := newDaemon(t, db.url, loopback)
+	config, err := os.ReadFile(other.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other.config, []byte(strings.Replace(string(config), other.api, p.api, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := other.cli("run"); code != 1 || !strings.Contains(stderr, "admin.listen") || !strings.Contains(stderr, "in use") {
+		t.Errorf("same address: %d %q", code, stderr)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	p := newDaemon(t, db.url, "")
+	out, _, code := p.cli("check")
+	if code != 0 || !strings.Contains(out, "wal_level is logical") || strings.Contains(out, "error") {
+		t.Errorf("%d %s", code, out)
+	}
+	out, _, code = p.cli("check", "--json")
+	var reports []struct {
+		Source   string
+		Findings []struct{ Level, Text, Mend string }
+	}
+	if err := json.Unmarshal([]byte(out), &reports); err != nil || code != 0 || len(reports) != 1 || len(reports[0].Findings) < 3 {
+		t.Errorf("%d %v %s", code, err, out)
+	}
+	if out, _, code = p.cli("check", "--grants"); code != 0 || !strings.Contains(out, "CREATE ROLE") {
+		t.Errorf("%d %s", code, out)
+	}
+	if n := db.text(`SELECT count(*)::text FROM pg_publication`); n != "0" {
+		t.Errorf("check made %s publications", n)
+	}
+	bad := newDaemon(t, strings.Replace(db.url, "postgres:postgres@", "postgres:hunter2@", 1), "")
+	out, stderr, code := bad.cli("check")
+	if code != 1 || !strings.Contains(out, "correct user and password") || strings.Contains(out+stderr, "hunter2") {
+		t.Errorf("wrong password: %d %s %s", code, out, stderr)
+	}
+}
+
+// TestLostPosition: each way in which the place in the log can be lost stops the source
+// loudly, and the command that the message names mends it.
+func TestLostPosition(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	p := startDaemon(t, db.url, loopback)
+	p.create(simple("customer", "{{ instance.name }}", hook.URL))
+	db.customers(1, 1)
+	hook.wait(t, 1)
+	halted := func(state string) string {
+		t.Helper()
+		waitFor(t, state, func() bool { return p.source()["state"] == state })
+		return fmt.Sprint(p.source()["detail"])
+	}
+	mend := func(args ...string) string {
+		t.Helper()
+		p.stop()
+		out, stderr, code := p.cli(args...)
+		if code != 0 {
+			t.Fatalf("%v: %d %s%s", args, code, out, stderr)
+		}
+		p.start()
+		waitFor(t, "streaming", func() bool { return p.source()["state"] == "streaming" })
+		return out
+	}
+	works := func(n int) {
+		t.Helper()
+		hook.reset()
+		db.customers(n, n)
+		if got := bodies(hook.wait(t, 1)); got[0] != fmt.Sprint(n) {
+			t.Errorf("fired %q, want %d", got, n)
+		}
+	}
+
+	// The slot is dropped under the daemon.
+	p.stop()
+	db.exec(`SELECT pg_drop_replication_slot($1)`, p.slot)
+	db.customers(2, 2) // in the gap
+	p.start()
+	if said := halted("resync_required"); !strings.Contains(said, "waltrigger source resync shop --accept-gap") {
+		t.Errorf("detail %q", said)
+	}
+	if ready := p.ready(); !strings.Contains(ready, "resync_required") {
+		t.Errorf("readyz %s", ready)
+	}
+	if !strings.Contains(p.metrics(), `waltrigger_source_streaming{source="shop"} 0`) {
+		t.Error("no metric tells")
+	}
+	if said := mend("source", "resync", "shop", "--accept-gap"); !strings.Contains(said, "The gap") {
+		t.Errorf("resync said %q", said)
+	}
+	works(3)
+
+	// The publication is dropped while it is in use.
+	db.exec(`DROP PUBLICATION ` + p.slot)
+	db.customers(4, 4)
+	halted("resync_required")
+	mend("source", "resync", "shop", "--accept-gap")
+	works(5)
+
+	// The store is lost: nobody's position is overwritten, until told so.
+	p.stop()
+	db.customers(6, 6)
+	stands := db.text(`SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1`, p.slot)
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(filepath.Join(p.dir, "store.db"+suffix)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	p.start()
+	if said := halted("store_unknown_slot"); !strings.Contains(said, "waltrigger source adopt shop") {
+		t.Errorf("detail %q", said)
+	}
+	if now := db.text(`SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1`, p.slot); now != stands {
+		t.Errorf("the slot went from %s to %s", stands, now)
+	}
+	if said := mend("source", "adopt", "shop"); !strings.Contains(said, stands) {
+		t.Errorf("adopt said %q, the slot stands at %s", said, stands)
+	}
+	p.create(simple("customer", "{{ instance.name }}", hook.URL))
+	works(7)
+
+	// The end: nothing stays behind.
+	p.stop()
+	if out, _, code := p.cli("source", "list"); code != 0 || !strings.Contains(out, p.slot) {
+		t.Errorf("list: %d %s", code, out)
+	}
+	if out, stderr, code := p.cli("source", "drop", "shop"); code != 0 {
+		t.Errorf("drop: %d %s%s", code, out, stderr)
+	}
+	if n := db.text(`SELECT ((SELECT count(*) FROM pg_publication) + (SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1))::text`, p.slot); n != "0" {
+		t.Errorf("%s things stay behind", n)
+	}
+	for _, args := range [][]string{{"drop", "shop"}, {"adopt", "shop"}, {"adopt", "shoq"}, {"resync", "shop"}} {
+		if out, stderr, code := p.cli(append([]string{"source"}, args...)...); code != 1 || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("source %v: %d %s%s, want a refusal", args, code, out, stderr)
+		}
+	}
+	p.start() // begins anew
+	waitFor(t, "active", func() bool { return p.state(1)["state"] == "active" })
+	works(8)
+}
+
+// TestStopWhileTheReceiverHangs: the grace ends, what was not delivered comes again; a
+// second signal ends at once.
+func TestStopWhileTheReceiverHangs(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	p := startDaemon(t, db.url, loopback+"delivery: {shutdown_grace: 1s}\n")
+	release := make(chan struct{})
+	hook.setAnswer(func(http.ResponseWriter, request) { <-release })
+	p.create(simple("customer", "{{ instance.name }}", hook.URL))
+	db.customers(1, 3)
+	hook.wait(t, 3)
+	began := time.Now()
+	p.stop()
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	p.start()
+	hook.wait(t, 6)
+	for range 2 {
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond) // two signals at once are one
+	}
+	select {
+	case <-p.exited:
+		p.cmd = nil
+	case <-time.After(10 * time.Second):
+		t.Error("a second signal did not end it")
+	}
+	close(release)
+	hook.setAnswer(nil)
+	p.start()
+	hook.wait(t, 9)
+	p.stop()
+	p.start()
+	hook.wait(t, 9)
+}
+
+// TestStoreRemoved: a store whose file is gone keeps nothing, so nothing may be
+// acknowledged on its word.
+func TestStoreRemoved(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	p := startDaemon(t, db.url, loopback)
+	p.create(simple("customer", "{{ instance.name }}", hook.URL))
+	path := filepath.Join(p.dir, "store.db")
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	db.customers(1, 1)
+	after := db.text(`SELECT pg_current_wal_lsn()::text`)
+	hook.wait(t, 1)
+	waitFor(t, "unready", func() bool { return strings.Contains(p.ready(), "removed or replaced") })
+	if p.passed(db, after) {
+		t.Error("acknowledged what was not saved")
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "saved again", func() bool { return p.passed(db, after) })
+}
