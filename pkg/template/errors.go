@@ -90,9 +90,7 @@ func caughtAny(err error) bool {
 
 // lineColumn turns an offset into a place, both counting from 1.
 func lineColumn(src string, offset int) (line, column int) {
-	if offset > len(src) {
-		offset = len(src)
-	}
+	offset = max(min(offset, len(src)), 0)
 	line, start := 1, 0
 	for i := range offset {
 		if src[i] == '\n' {

@@ -219,7 +219,11 @@ func parseRegroup(p *parser, t token) (node, error) {
 		return nil, err
 	}
 	n.key, err = p.compileExpr(n.name+"."+bits[3].s, bits[3].at-len(n.name)-1)
-	return n, err
+	if err != nil {
+		return nil, err
+	}
+	n.key.v.at = bits[3].at
+	return n, nil
 }
 
 func (n *regroupNode) pos() int { return n.at }
