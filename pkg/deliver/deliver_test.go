@@ -513,6 +513,36 @@ func TestEnqueueWaitsWhenFull(t *testing.T) {
 	}
 }
 
+// TestAttemptHasItsTime gives each attempt at least the time-out and little more.
+func TestAttemptHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent, cancel := context.WithCancel(t.Context())
+		var w worker
+		made := map[context.Context]bool{}
+		for i := range 200 {
+			timeout := time.Second
+			if i >= 100 {
+				timeout = time.Minute
+			}
+			ctx := w.attempt(parent, timeout, time.Now())
+			made[ctx] = true
+			at, ok := ctx.Deadline()
+			if left := time.Until(at); !ok || ctx.Err() != nil || left < timeout || left > timeout+timeout/spare {
+				t.Fatalf("attempt %d has %v (%v), want about %v", i, left, ctx.Err(), timeout)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if len(made) > 40 {
+			t.Errorf("%d contexts for 200 attempts", len(made))
+		}
+		cancel()
+		if w.ctx.Err() == nil {
+			t.Error("the attempt outlives its parent")
+		}
+		w.end()
+	})
+}
+
 func BenchmarkDeliver(b *testing.B) {
 	for _, kind := range []sink.Kind{{Name: "parallel", MaxBatch: 1}, {Name: "pipelined", Ordered: true, Pipelined: true, MaxBatch: 500}} {
 		b.Run(kind.Name, func(b *testing.B) {

@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -138,6 +137,7 @@ func (q *Destination) dispatch() {
 func (q *Destination) work() {
 	defer q.d.workers.Done()
 	var w worker
+	defer w.end()
 	q.mu.Lock()
 	for {
 		if q.closed || q.d.ctx.Err() != nil || q.workers > q.limit || !q.retryAt.IsZero() || !q.take(&w) {
@@ -149,7 +149,7 @@ func (q *Destination) work() {
 		target := q.target
 		q.mu.Unlock()
 		began := time.Now()
-		errs := w.send(q.d, target)
+		errs := w.send(q.d, target, began)
 		q.settle(&w, errs, began)
 		for _, d := range w.accepted {
 			q.leave(d)
@@ -397,82 +397,4 @@ func (f *fifo) pop() *Delivery {
 	}
 	d.next = nil
 	return d
-}
-
-// worker is one goroutine's hands.
-type worker struct {
-	batch    []*Delivery
-	accepted []*Delivery
-	msgs     []*sink.Message
-}
-
-// send makes one attempt. The result is nil if all are accepted.
-func (w *worker) send(d *Deliverer, target Target) []error {
-	timeout := target.Timeout()
-	if timeout <= 0 || timeout > d.cfg.MaxTimeout {
-		timeout = d.cfg.MaxTimeout
-	}
-	ctx, cancel := context.WithTimeout(d.ctx, timeout)
-	defer cancel()
-	conn, key, err := target.Conn(ctx)
-	if err != nil {
-		return sink.All(len(w.batch), err)
-	}
-	s, err := d.sinks.get(ctx, target, key, conn)
-	if err != nil {
-		return sink.All(len(w.batch), err)
-	}
-	defer d.sinks.put(s)
-	w.msgs = w.msgs[:0]
-	whole := true
-	for _, dl := range w.batch {
-		if dl.err = dl.fill(ctx, target); dl.err == nil {
-			w.msgs = append(w.msgs, &dl.Message)
-		} else {
-			whole = false
-		}
-	}
-	var errs []error
-	if len(w.msgs) > 0 {
-		errs = s.sink.Send(ctx, w.msgs)
-	}
-	if whole {
-		return errs
-	}
-	return w.merge(errs)
-}
-
-// errNothing stands for a message that turned out not to be sent.
-var errNothing = errors.New("nothing to send")
-
-func (d *Delivery) fill(ctx context.Context, target Target) error {
-	if d.Late != nil {
-		send, err := d.Late(ctx, d)
-		if err != nil {
-			return &sink.Error{Class: sink.Permanent, Code: "render", Err: err}
-		}
-		if d.Late = nil; !send {
-			return errNothing
-		}
-	}
-	return target.Fill(ctx, &d.Message, d.Rendered)
-}
-
-// merge puts the errors of those that were sent beside the errors of those that were
-// not.
-func (w *worker) merge(sent []error) []error {
-	errs := make([]error, len(w.batch))
-	j := 0
-	for i, d := range w.batch {
-		switch {
-		case d.err == nil:
-			if sent != nil {
-				errs[i] = sent[j]
-			}
-			j++
-		case !errors.Is(d.err, errNothing):
-			errs[i] = d.err
-		}
-	}
-	return errs
 }

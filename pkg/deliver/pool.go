@@ -56,6 +56,11 @@ func (p *pool) get(ctx context.Context, t Target, key string, conn map[string]an
 		return s, s.err
 	}
 	select {
+	case <-s.ready: // as a rule; asking ctx costs it a channel
+		return s, s.err
+	default:
+	}
+	select {
 	case <-s.ready:
 		return s, s.err
 	case <-ctx.Done():

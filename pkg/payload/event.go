@@ -119,7 +119,8 @@ func (e *Event) AppendID(dst []byte) []byte {
 	return append(dst, e.Kind.String()...)
 }
 
-// Changed names the changed columns; false where the log cannot tell.
+// Changed names the changed columns; false where the log cannot tell. It is good until
+// the event gets another change.
 func (e *Event) Changed() (names []string, known bool) {
 	c := e.Change
 	if c.Op == change.Update && c.Image != change.ImageFull {
@@ -128,7 +129,7 @@ func (e *Event) Changed() (names []string, known bool) {
 	if e.changedFor == c {
 		return e.changed, true
 	}
-	e.changedFor, e.changed = c, []string{}
+	e.changedFor, e.changed = c, e.changed[:0]
 	for i, col := range c.Table.Columns {
 		if c.Op == change.Insert || c.Op == change.Update && c.Before[i] != c.After[i] && c.After[i].Kind != change.Missing {
 			e.changed = append(e.changed, col.Name)
