@@ -8,21 +8,21 @@
 #   scripts/services.sh purge    the same, and the programs
 #   scripts/services.sh dir      prints the folder
 #
-# SERVICE is postgres-14 … postgres-18, kafka, redis, nats, mosquitto or rabbitmq; the
+# SERVICE is postgres-14 … postgres-18, kafka, redis, nats, mosquitto, rabbitmq or moto; the
 # default is WALTRIGGER_SERVICES, else: postgres-15 postgres-17 and one of each other
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)/services
 . "$here/lib.sh"
 
 verb=${1:-}; [ $# = 0 ] || shift
-read -r -a names <<<"${WALTRIGGER_SERVICES:-postgres-15 postgres-17 kafka redis nats mosquitto rabbitmq}"
+read -r -a names <<<"${WALTRIGGER_SERVICES:-postgres-15 postgres-17 kafka redis nats mosquitto rabbitmq moto}"
 [ $# = 0 ] || names=("$@")
 
 one() { # NAME VERB
   case $1 in
     postgres-[0-9]*) PG_MAJOR=${1#postgres-} "$here/postgres.sh" "$2" ;;
-    kafka | redis | nats | mosquitto | rabbitmq) "$here/$1.sh" "$2" ;;
-    *) die "there is no service $1; there are postgres-14 … postgres-18, kafka, redis, nats, mosquitto and rabbitmq" ;;
+    kafka | redis | nats | mosquitto | rabbitmq | moto) "$here/$1.sh" "$2" ;;
+    *) die "there is no service $1; there are postgres-14 … postgres-18, kafka, redis, nats, mosquitto, rabbitmq and moto" ;;
   esac
 }
 
@@ -32,7 +32,7 @@ each() { local n; for n in "${names[@]}"; do one "$n" "$1"; done; }
 stop_all() {
   local dir f; dir=$(services_dir)
   for f in "$dir"/postgres-*/pid; do [ ! -e "$f" ] || stop_pid "$f" INT; done
-  for f in "$dir"/{kafka,redis,nats,mosquitto,rabbitmq}*/pid; do [ ! -e "$f" ] || stop_pid "$f"; done
+  for f in "$dir"/{kafka,redis,nats,mosquitto,rabbitmq,moto}*/pid; do [ ! -e "$f" ] || stop_pid "$f"; done
 }
 
 env_lines() {

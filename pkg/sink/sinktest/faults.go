@@ -74,7 +74,7 @@ func brokenConnections(t *testing.T, s *suite) {
 			}
 		}
 	}()
-	s.deliver(t, 10, 300)
+	s.deliver(t, 10, s.each(300))
 	close(stop)
 	<-done
 }

@@ -38,6 +38,13 @@ type Harness struct {
 	Secrets []string
 	// MaxBody is the largest body that must arrive, in bytes.
 	MaxBody int
+	// Refused tells the bodies that the kind cannot carry: they fail as Permanent. Nil if
+	// it carries all.
+	Refused func(body []byte) bool
+	// Each is how many messages of a key are sent to a receiver that is slow; 0 = many.
+	Each int
+	// FilledHeaders is set if headers without a value have no form and are left out.
+	FilledHeaders bool
 }
 
 // Run runs the suite.
@@ -61,6 +68,14 @@ func Run(t *testing.T, h Harness) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, newSuite(t, h)) })
 	}
+}
+
+// each is how many messages of a key are sent, which is many unless that takes too long.
+func (s *suite) each(many int) int {
+	if s.Each > 0 {
+		return s.Each
+	}
+	return many
 }
 
 // suite is one test's sink and network.
@@ -182,6 +197,10 @@ func bodies(t *testing.T, s *suite) {
 	} {
 		m := s.message(fmt.Sprint(i), "")
 		m.Body = b
+		if s.Refused != nil && s.Refused(b) {
+			checkClass(t, s.send(t, m), sink.Permanent)
+			continue
+		}
 		s.mustSend(t, m)
 		want[m.ID] = b
 	}
@@ -207,7 +226,7 @@ func headers(t *testing.T, s *suite) {
 	if v := got[0].Headers["x-own"]; v != "Müller; a=b" {
 		t.Errorf("x-own is %q", v)
 	}
-	if v, ok := got[0].Headers["x-empty"]; v != "" || !ok {
+	if v, ok := got[0].Headers["x-empty"]; v != "" || ok == s.FilledHeaders {
 		t.Errorf("x-empty is %q, %v", v, ok)
 	}
 	if got[0].ContentType != "application/json" {
@@ -220,7 +239,8 @@ func headers(t *testing.T, s *suite) {
 
 // order sends 20 keys as deliver does, and checks the order of each.
 func order(t *testing.T, s *suite) {
-	const keys, each = 20, 50
+	const keys = 20
+	each := s.each(50)
 	sent := map[string][]string{}
 	var lanes [][]*sink.Message
 	for k := range keys {

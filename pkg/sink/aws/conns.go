@@ -1,4 +1,4 @@
-package sink
+package aws
 
 import (
 	"context"
@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Conns dials for a client library that connects in the background, and knows what is
-// open, so that nothing outlives the Sink that uses it. Safe for concurrent use.
-type Conns struct {
+// conns dials for net/http, which does so in the background, and knows what is
+// open, so that nothing outlives the Session. Safe for concurrent use.
+type conns struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
@@ -17,16 +17,17 @@ type Conns struct {
 	open    map[*trackedConn]struct{}
 	closed  bool
 	dialing sync.WaitGroup
+	also    *conns // closed with these, may be nil
 }
 
-// NewConns returns Conns that dial by dial, which is Env.Dial or stands before it.
-func NewConns(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Conns {
+// newConns returns conns that dial by dial.
+func newConns(dial func(ctx context.Context, network, address string) (net.Conn, error)) *conns {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Conns{dial: dial, ctx: ctx, stop: stop, open: map[*trackedConn]struct{}{}}
+	return &conns{dial: dial, ctx: ctx, stop: stop, open: map[*trackedConn]struct{}{}}
 }
 
 // Dial connects; after Close it fails with net.ErrClosed.
-func (c *Conns) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (c *conns) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -54,7 +55,7 @@ func (c *Conns) Dial(ctx context.Context, network, address string) (net.Conn, er
 }
 
 // Close ends dials, closes all connections, and returns when no dial is under way.
-func (c *Conns) Close() {
+func (c *conns) Close() {
 	c.mu.Lock()
 	c.closed = true
 	for t := range c.open {
@@ -64,12 +65,15 @@ func (c *Conns) Close() {
 	c.mu.Unlock()
 	c.stop()
 	c.dialing.Wait()
+	if c.also != nil {
+		c.also.Close()
+	}
 }
 
 // trackedConn leaves the set when it is closed.
 type trackedConn struct {
 	net.Conn
-	of *Conns
+	of *conns
 }
 
 func (t *trackedConn) Close() error {

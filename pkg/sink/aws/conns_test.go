@@ -1,4 +1,4 @@
-package sink
+package aws
 
 import (
 	"context"
@@ -11,7 +11,7 @@ func TestConnsCloseEndsConnectionsAndDials(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	waits := make(chan struct{})
-	c := NewConns(func(ctx context.Context, _, address string) (net.Conn, error) {
+	c := newConns(func(ctx context.Context, _, address string) (net.Conn, error) {
 		if address == "open" {
 			return ours, nil
 		}
@@ -48,7 +48,7 @@ func TestConnsCloseEndsConnectionsAndDials(t *testing.T) {
 func TestConnsForgetWhatIsClosed(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	c := NewConns(func(context.Context, string, string) (net.Conn, error) { return ours, nil })
+	c := newConns(func(context.Context, string, string) (net.Conn, error) { return ours, nil })
 	nc, err := c.Dial(t.Context(), "tcp", "x")
 	if err != nil {
 		t.Fatal(err)
