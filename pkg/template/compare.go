@@ -79,7 +79,7 @@ func identity(v Value) Value {
 // comparable guards == on interfaces, which panics for types like slices.
 func comparable(o any) (ok bool) {
 	defer func() { _ = recover() }()
-	return o == o //nolint:staticcheck // asks whether == panics
+	return o == o
 }
 
 // equal is Python's == of normalised values.

@@ -66,10 +66,9 @@ type condToken struct {
 
 // condParser is a top-down operator precedence parser.
 type condParser struct {
-	toks  []condToken
-	pos   int
-	end   int // offset for errors at the end
-	depth int
+	toks []condToken
+	pos  int
+	end  int // offset for errors at the end
 }
 
 // condition parses the words of an {% if %} tag; end is the offset behind them.

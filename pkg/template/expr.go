@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// expr is a filter expression: variable|filter:argument|…
+// expr is a filter expression: a variable, then filters with or without an argument.
 type expr struct {
 	v       operand
 	filters []filterCall

@@ -58,7 +58,7 @@ func (st *state) appendPrinted(dst []byte, v Value) (out []byte, safe bool, err 
 		out, err := appendFloat(dst, v.norm(), true)
 		return out, true, err
 	case kDecimal:
-		if len(v.s) <= 200 && strings.IndexAny(v.s, "eE") < 0 && !(st.opt.Django && strings.ContainsAny(v.s, "nN")) {
+		if len(v.s) <= 200 && !strings.ContainsAny(v.s, "eE") && !(st.opt.Django && strings.ContainsAny(v.s, "nN")) {
 			return append(dst, v.s...), true, nil
 		}
 		out, err := appendDecimalPrinted(dst, v, st.opt.Django)
