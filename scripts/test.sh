@@ -5,7 +5,7 @@
 #   scripts/test.sh cover    only the Go tests, with coverage in .work/cover.html
 #   scripts/test.sh soak     only the Go tests, in their long forms (WALTRIGGER_TEST_SOAK=1)
 #
-# TEST_STEPS="lint go" runs some steps only: lint scripts go race golden
+# TEST_STEPS="lint go" runs some steps only: lint scripts go race golden django
 # helm image demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
