@@ -145,8 +145,8 @@ w.yaml:14: dynamic_values.x: give exactly one of env, file, literal
 w.yaml:15: dynamic_values.instance.name: names that begin with instance belong to the row
 w.yaml:17: settings.allowed_content_types[0]: "a.b.c" is no pattern such as myapp.* or myapp.Sale
 w.yaml:18: settings.whitelisted_content_types: means the same as allowed_content_types; give one of them
-w.yaml:19: settings.allowed_webhook_urls[0]: compile pattern "(": error parsing regexp: missing closing ): `+"`"+`(`+"`"+`
-w.yaml:19: settings.allowed_webhook_urls[1]: compile pattern ")(": error parsing regexp: unexpected ): `+"`"+`)(`+"`"+`
+w.yaml:19: settings.allowed_webhook_urls[0]: compile pattern "(": error parsing regexp: missing closing ): ` + "`" + `(` + "`" + `
+w.yaml:19: settings.allowed_webhook_urls[1]: compile pattern ")(": error parsing regexp: unexpected ): ` + "`" + `)(` + "`" + `
 w.yaml:20: settings.max_webhook_timeout: "-1s" is no duration such as 30s, 500ms or 1h (a bare number is seconds)
 w.yaml:21: settings.max_broker_timeout: "soon" is no duration such as 30s, 500ms or 1h (a bare number is seconds)
 w.yaml:22: settings.max_action_timeout: must be more than 0 and at most 1h0m0s

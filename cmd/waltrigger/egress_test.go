@@ -140,8 +140,15 @@ func TestTokens(t *testing.T) {
 		token, method string
 		want          int
 	}{
-		{"", "GET", 401}, {"", "POST", 401}, {"wrong", "GET", 401}, {secret + "x", "GET", 401}, {secret[:5], "POST", 401},
-		{"eye-" + secret, "GET", 200}, {"eye-" + secret, "POST", 403}, {secret, "POST", 201}, {secret, "GET", 200},
+		{"", "GET", 401},
+		{"", "POST", 401},
+		{"wrong", "GET", 401},
+		{secret + "x", "GET", 401},
+		{secret[:5], "POST", 401},
+		{"eye-" + secret, "GET", 200},
+		{"eye-" + secret, "POST", 403},
+		{secret, "POST", 201},
+		{secret, "GET", 200},
 	} {
 		p.token = c.token
 		in := ""

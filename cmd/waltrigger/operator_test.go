@@ -30,8 +30,10 @@ func TestMistakesAtTheStart(t *testing.T) {
 		"empty":  {"", []string{"sources: there must be one at least"}},
 		"torn":   {"sources: [", []string{"waltrigger.yaml:1:"}},
 		"public": {"sources: [{name: a, url: 'postgres://h/d'}]\nadmin: {listen: ':8080'}", []string{"waltrigger.yaml:2: admin.listen", "admin.tokens", "loopback"}},
-		"all at once": {"sources:\n  - name: 'a b'\n    url: postgres://u:hunter2@h:x/d\nstor: 1\ndelivery:\n  queue: many\n  window: 0\n",
-			[]string{":2: sources[0].name", ":3: sources[0].url", ":4: stor", ":6: delivery.queue", ":7: delivery.window"}},
+		"all at once": {
+			"sources:\n  - name: 'a b'\n    url: postgres://u:hunter2@h:x/d\nstor: 1\ndelivery:\n  queue: many\n  window: 0\n",
+			[]string{":2: sources[0].name", ":3: sources[0].url", ":4: stor", ":6: delivery.queue", ":7: delivery.window"},
+		},
 	} {
 		_, stderr, code := runBinary(t, "run", "-c", write(c.config))
 		for _, want := range c.want {

@@ -16,23 +16,27 @@ func sourceCommand(file *string) *cobra.Command {
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	step := func(use, short, long string, do func(daemon.Operator, context.Context, string) error) *cobra.Command {
-		return &cobra.Command{Use: use + " NAME", Short: short, Long: long, Args: cobra.ExactArgs(1),
+		return &cobra.Command{
+			Use: use + " NAME", Short: short, Long: long, Args: cobra.ExactArgs(1),
 			RunE: func(c *cobra.Command, args []string) error {
 				o, err := operator(c, *file)
 				if err != nil {
 					return err
 				}
 				return do(o, c.Context(), args[0])
-			}}
+			},
+		}
 	}
-	list := &cobra.Command{Use: "list", Short: "List the sources, how far they were read and where their slots stand", Args: cobra.NoArgs,
+	list := &cobra.Command{
+		Use: "list", Short: "List the sources, how far they were read and where their slots stand", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o, err := operator(c, *file)
 			if err != nil {
 				return err
 			}
 			return o.List(c.Context())
-		}}
+		},
+	}
 	adopt := step("adopt", "Go on from where an existing slot stands",
 		"adopt lets this store go on from the position that the slot's reader before\nacknowledged, for a slot that this store has never read (store_unknown_slot).",
 		daemon.Operator.Adopt)

@@ -173,7 +173,7 @@ func concerns(err error, names []source.TableName) bool {
 	if err == nil {
 		return false
 	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each of the joined ones is asked
+	if many, ok := err.(interface{ Unwrap() []error }); ok { // each of the joined ones is asked
 		return slices.ContainsFunc(many.Unwrap(), func(e error) bool { return concerns(e, names) })
 	}
 	if t := (*source.TableError)(nil); errors.As(err, &t) {

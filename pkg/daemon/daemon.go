@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -209,8 +210,13 @@ func (d *daemon) status(context.Context) []api.Source {
 		if halt := t.halted.Load(); halt != nil {
 			s.State, s.Detail = halt.State, halt.Reason+"; "+halt.Mend
 		}
-		out = append(out, api.Source{Name: t.name, State: s.State, Detail: s.Detail, Received: string(s.Received),
-			Acked: string(s.Acked), LagBytes: s.LagBytes, Events: s.Events, Reconnects: s.Reconnects})
+		if why := t.stalled(); why != "" {
+			s.Detail = strings.TrimPrefix(s.Detail+"; "+why, "; ")
+		}
+		out = append(out, api.Source{
+			Name: t.name, State: s.State, Detail: s.Detail, Received: string(s.Received),
+			Acked: string(s.Acked), LagBytes: s.LagBytes, Events: s.Events, Reconnects: s.Reconnects,
+		})
 	}
 	return out
 }

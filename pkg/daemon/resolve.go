@@ -44,8 +44,10 @@ func (s *sources) resolve(ctx context.Context, c trigger.ContentType) (trigger.T
 	case 0:
 		return trigger.Table{}, fmt.Errorf("%w%s", trigger.ErrNoTable, trigger.DidYouMean(c.Name().String(), near))
 	}
-	return trigger.Table{}, &trigger.Problem{Pointer: "/source", Code: trigger.CodeRequired,
-		Detail: fmt.Sprintf("several sources have this table: name one of %s and %s", found[0].Source, found[1].Source)}
+	return trigger.Table{}, &trigger.Problem{
+		Pointer: "/source", Code: trigger.CodeRequired,
+		Detail: fmt.Sprintf("several sources have this table: name one of %s and %s", found[0].Source, found[1].Source),
+	}
 }
 
 // find looks a content type up in the catalog of a source.
@@ -242,8 +244,10 @@ func (s *sources) contentTypes(ctx context.Context, name string) ([]api.ContentT
 }
 
 func (t *tail) contentType(info source.TableInfo) api.ContentType {
-	c := api.ContentType{Source: t.name, AppLabel: info.Schema, ModelName: info.Name, Schema: info.Schema, Table: info.Name,
-		Columns: []string{}, Key: info.PrimaryKey, Identity: [...]string{"default", "index", "full", "nothing"}[info.Identity]}
+	c := api.ContentType{
+		Source: t.name, AppLabel: info.Schema, ModelName: info.Name, Schema: info.Schema, Table: info.Name,
+		Columns: []string{}, Key: info.PrimaryKey, Identity: [...]string{"default", "index", "full", "nothing"}[info.Identity],
+	}
 	if app, model, ok := strings.Cut(info.Name, "_"); ok && info.InSearchPath {
 		c.AppLabel, c.ModelName = app, model
 	}

@@ -127,7 +127,7 @@ func (s *Source) Resync(ctx context.Context, tables []source.TableName, save fun
 
 // onlyTables reports whether err consists of refusals of single tables.
 func onlyTables(err error) bool {
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // each of the joined ones is asked
+	if many, ok := err.(interface{ Unwrap() []error }); ok { // each of the joined ones is asked
 		for _, e := range many.Unwrap() {
 			if !onlyTables(e) {
 				return false
