@@ -26,7 +26,7 @@ import (
 type Config struct {
 	MaxInFlight int           // requests under way for a destination; kinds that keep order by themselves have one
 	Queue       int           // deliveries that wait for a destination; full = the log is not read on
-	QueueBytes  int64         // bodies that wait for all destinations together, bytes
+	QueueBytes  int64         // memory of what waits for all destinations together, about, bytes
 	MaxTimeout  time.Duration // for destinations that name no time-out
 	Backoff     Backoff
 }
@@ -82,6 +82,11 @@ type Delivery struct {
 	next     *Delivery // in the ready list
 	err      error     // why it was not handed to the sink in this attempt
 }
+
+// overhead is about what a delivery takes besides its body, bytes.
+const overhead = 640
+
+func (d *Delivery) bytes() int64 { return overhead + int64(max(len(d.Message.Body), d.Weight)) }
 
 // Ledger keeps the account of deliveries. Called by many goroutines; must not block.
 type Ledger interface {
@@ -233,6 +238,13 @@ func (b *budget) take(ctx context.Context, n int64) error {
 	b.used += n
 	b.mu.Unlock()
 	return nil
+}
+
+// force takes n bytes whether they fit or not.
+func (b *budget) force(n int64) {
+	b.mu.Lock()
+	b.used += n
+	b.mu.Unlock()
 }
 
 func (b *budget) give(n int64) {

@@ -483,7 +483,7 @@ func TestEnqueueWaitsWhenFull(t *testing.T) {
 		name  string
 		queue int
 		bytes int64
-	}{{"deliveries", 2, 1 << 20}, {"bytes", 100, 2}} {
+	}{{"deliveries", 2, 1 << 20}, {"bytes", 100, 2 * (overhead + 1)}} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, delay: func() time.Duration { return time.Second }}
@@ -499,12 +499,17 @@ func TestEnqueueWaitsWhenFull(t *testing.T) {
 				if err := q.Enqueue(ctx, full); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("full queue: %v", err)
 				}
+				pushed := &Delivery{Ledger: done, NLane: 1, Lanes: [2]uint64{1}}
+				pushed.Message.ID = "pushed"
+				if err := q.Push(pushed); err != nil || time.Since(began) > 10*time.Millisecond {
+					t.Errorf("push: %v after %v", err, time.Since(began))
+				}
 				enqueue(t, done, q, []job{{id: "3", keys: []uint64{1}}})
-				if took := time.Since(began); took != time.Second {
-					t.Errorf("room after %v, want 1s", took)
+				if took := time.Since(began); took != 2*time.Second {
+					t.Errorf("room after %v, want 2s", took)
 				}
 				d.Drain(context.Background())
-				if got := r.got(); !slices.Equal(got, []string{"1", "2", "3"}) {
+				if got := r.got(); !slices.Equal(got, []string{"1", "2", "pushed", "3"}) {
 					t.Errorf("arrived %v", got)
 				}
 				d.Close()

@@ -58,6 +58,7 @@ func (q *Destination) setTarget(t Target) {
 	q.failures, q.retryAt, q.err = 0, time.Time{}, ""
 	q.m.failing.Set(0)
 	for d, timer := range q.delayed {
+		d.attempts = 0 // of another target, or by another template
 		if timer.Stop() {
 			delete(q.delayed, d)
 			q.ready.push(d)
@@ -68,9 +69,9 @@ func (q *Destination) setTarget(t Target) {
 
 // Enqueue takes d over; it is sent after everything enqueued before that it shares a
 // lane with. Enqueue waits while the destination's queue or the common budget of bytes
-// is full, and fails only when ctx ends.
+// is full, and fails only when ctx ends or after Close.
 func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
-	d.size = int64(max(len(d.Message.Body), d.Weight))
+	d.size = d.bytes()
 	if err := q.d.bytes.take(ctx, d.size); err != nil {
 		return err
 	}
@@ -88,22 +89,34 @@ func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
 		}
 		q.mu.Lock()
 	}
-	if q.closed {
-		dropped := q.dropped
-		q.mu.Unlock()
-		if !dropped {
-			q.d.bytes.give(d.size)
-			return ErrClosed
-		}
+	return q.add(d)
+}
+
+// Push is Enqueue without waiting for room: for the rest of what belongs together,
+// once a part of it is enqueued.
+func (q *Destination) Push(d *Delivery) error {
+	d.size = d.bytes()
+	q.d.bytes.force(d.size)
+	q.mu.Lock()
+	return q.add(d)
+}
+
+// add puts d in its lanes; it unlocks q.mu.
+func (q *Destination) add(d *Delivery) error {
+	defer q.mu.Unlock()
+	switch {
+	case q.dropped:
 		q.leave(d)
 		return nil
+	case q.closed:
+		q.d.bytes.give(d.size)
+		return ErrClosed
 	}
 	q.waiting++
 	if q.lanes.add(d) {
 		q.ready.push(d)
 		q.dispatch()
 	}
-	q.mu.Unlock()
 	return nil
 }
 

@@ -248,6 +248,16 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+func TestTooSlow(t *testing.T) {
+	const leaf = `"{% for a in instance.status %}{% for b in instance.status %}{% endfor %}{% endfor %}"`
+	r := compile(t, "["+strings.Repeat(leaf+",", 2000)+leaf+"]")
+	began := time.Now()
+	_, _, err := r.Append(nil, event(change.Insert, nil, row(strings.Repeat("x", 200))))
+	if err == nil || time.Since(began) > 20*maxTime {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+}
+
 // shop gives each row the customer that it refers to.
 type shop map[string][]change.Value
 

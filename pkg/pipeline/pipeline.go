@@ -126,7 +126,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		defer close(batches)
 		return p.src.Run(gctx, from, batches)
 	})
-	g.Go(func() error { return p.match(ctx, hard, batches) })
+	g.Go(func() error { return p.match(ctx, batches) })
 	saver := make(chan struct{})
 	go func() {
 		defer close(saver)
@@ -163,10 +163,10 @@ func (p *Pipeline) deliverRest(ctx context.Context) {
 }
 
 // match looks at each change in turn. It stops between two changes when ctx ends: a
-// change is enqueued for all its destinations or for none, unless hard ends too.
-func (p *Pipeline) match(ctx, hard context.Context, batches <-chan source.Batch) error {
+// change is enqueued for all its destinations or for none.
+func (p *Pipeline) match(ctx context.Context, batches <-chan source.Batch) error {
 	for b := range batches {
-		if err := p.batch(ctx, hard, b); err != nil {
+		if err := p.batch(ctx, b); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -176,7 +176,7 @@ func (p *Pipeline) match(ctx, hard context.Context, batches <-chan source.Batch)
 	return nil
 }
 
-func (p *Pipeline) batch(ctx, hard context.Context, b source.Batch) error {
+func (p *Pipeline) batch(ctx context.Context, b source.Batch) error {
 	if err := p.awaitStore(ctx); err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (p *Pipeline) batch(ctx, hard context.Context, b source.Batch) error {
 			}
 			continue
 		}
-		opened, err := p.change(ctx, hard, c)
+		opened, err := p.change(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -230,7 +230,7 @@ func (p *Pipeline) awaitStore(ctx context.Context) error {
 
 // change enqueues what c fires, and reports whether that is anything. As long as
 // nothing is enqueued, it gives up when ctx ends.
-func (p *Pipeline) change(ctx, hard context.Context, c *change.Change) (bool, error) {
+func (p *Pipeline) change(ctx context.Context, c *change.Change) (bool, error) {
 	pl := p.plan(c.Table)
 	if pl == nil {
 		return false, nil
@@ -244,11 +244,11 @@ func (p *Pipeline) change(ctx, hard context.Context, c *change.Change) (bool, er
 		return false, err
 	}
 	p.m.events.Add(float64(len(hits)))
+	begun := false
 	for _, h := range hits {
-		if err := p.fire(ctx, hard, pl, h, c, entry); err != nil {
+		if begun, err = p.fire(ctx, pl, h, c, entry, begun); err != nil {
 			return true, err
 		}
-		ctx = hard
 	}
 	return true, nil
 }

@@ -550,6 +550,40 @@ func TestNothingIsSentAfterTheLastMark(t *testing.T) {
 	})
 }
 
+// TestStopBetweenTwoDestinations stops while a change is enqueued for one destination
+// and waits for room at the other: it is enqueued for both, at once.
+func TestStopBetweenTwoDestinations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dcfg := deliver.DefaultConfig()
+		dcfg.Queue = 2
+		b := newBench(t, DefaultConfig(), dcfg, change.Mark{End: "start"})
+		b.use(hook("a", "{{ instance.id }}"), hook("b", "{{ instance.id }}"))
+		b.receiver.answer = func(m *sink.Message) error {
+			if strings.HasSuffix(m.ID, "_b") {
+				return errors.New("down")
+			}
+			return nil
+		}
+		b.start()
+		for i := range 9 {
+			b.log.batches <- transaction(i+1, insert(strconv.Itoa(i), "0", "null"))
+		}
+		time.Sleep(time.Minute)
+		wantBodies(t, b.receiver, "0", "1", "2")
+		began := time.Now()
+		b.stop()
+		if err := <-b.done; err != nil || time.Since(began) > time.Second {
+			t.Errorf("stop: %v after %v", err, time.Since(began))
+		}
+		for _, s := range b.deliver.Status() {
+			if want := map[string]int{"a": 0, "b": 3}[s.ID]; s.Waiting != want {
+				t.Errorf("%d wait for %s, want %d", s.Waiting, s.ID, want)
+			}
+		}
+		b.deliver.Close()
+	})
+}
+
 func TestGraceEndsAStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, DefaultConfig(), deliver.DefaultConfig(), change.Mark{End: "start"})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"strings"
+	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
@@ -16,7 +17,8 @@ import (
 // plan is what the changes of a table fire under one view.
 type plan struct {
 	byOp  [change.Commit][]step
-	table uint64 // hash of the table's name, not 0
+	name  []byte // of the table, schema.name: the key of what has no other
+	table uint64 // hash of it, not 0
 	seed  maphash.Seed
 }
 
@@ -43,7 +45,7 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 	h.WriteString(t.Schema)
 	h.WriteByte(0)
 	h.WriteString(t.Name)
-	pl := &plan{table: h.Sum64() | 1, seed: p.seed}
+	pl := &plan{name: []byte(t.Schema + "." + t.Name), table: h.Sum64() | 1, seed: p.seed}
 	for op := range pl.byOp {
 		for _, match := range m.For(change.Op(op)) {
 			s := step{Match: match, model: match.ContentType.String(), references: references(match.Trigger, t)}
@@ -117,9 +119,9 @@ func (r *renderer) set(s *step, c *change.Change) {
 	r.event.Follows = len(s.Trigger.Relations) > 0
 }
 
-// fire renders h once and enqueues a delivery for each of its destinations: the first
-// one waits for room until ctx ends, the others until hard does.
-func (p *Pipeline) fire(ctx, hard context.Context, pl *plan, h hit, c *change.Change, entry uint64) error {
+// fire renders h once and enqueues a delivery for each of its destinations. begun: a
+// delivery of c is enqueued already, and so the others follow even when ctx ends.
+func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, entry uint64, begun bool) (bool, error) {
 	r := &p.r
 	r.set(h.step, c)
 	r.id = append(r.event.AppendID(r.id[:0]), '_')
@@ -145,12 +147,16 @@ func (p *Pipeline) fire(ctx, hard context.Context, pl *plan, h hit, c *change.Ch
 			p.m.renderErrors.Inc()
 			p.later(dl, h.step, c, d, failure)
 		}
-		if err := h.queues[i].Enqueue(ctx, dl); err != nil {
-			return err
+		enqueueErr := h.queues[i].Enqueue(ctx, dl)
+		if enqueueErr != nil && begun {
+			enqueueErr = h.queues[i].Push(dl)
 		}
-		ctx = hard
+		if enqueueErr != nil {
+			return begun, enqueueErr
+		}
+		begun = true
 	}
-	return nil
+	return begun, nil
 }
 
 // order gives a delivery its key and lanes.
@@ -160,21 +166,19 @@ func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 		return nil
 	case t.Trigger.Ordering == trigger.OrderSource:
 		dl.NLane, dl.Lanes[0] = 1, 1
+		dl.Message.Key = []byte(p.name) // one key, or a broker spreads them over its partitions
 		return nil
 	case t.OrderingKey != nil:
 		return p.orderByTemplate(dl, pl, t, c)
 	}
 	dl.Table = pl.table
-	if c.Op == change.Truncate {
-		dl.Barrier = true
+	if c.Op == change.Truncate || !keyKnown(c.Table, c.Row()) { // all rows, or it may be any
+		dl.Message.Key, dl.Barrier = pl.name, true
 		return nil
 	}
-	dl.NLane, dl.Lanes[0] = 1, pl.table
+	dl.NLane = 1
 	if len(c.Table.Key) == 0 {
-		return nil
-	}
-	if !keyKnown(c.Table, c.Row()) { // it may be any row
-		dl.NLane, dl.Barrier = 0, true
+		dl.Message.Key, dl.Lanes[0] = pl.name, pl.table
 		return nil
 	}
 	dl.Message.Key = appendKey(make([]byte, 0, 24), c.Table, c.Row())
@@ -197,7 +201,7 @@ const anyTable = 1
 func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
 	dl.Table = anyTable
 	if c.Op == change.Truncate {
-		dl.Barrier = true
+		dl.Message.Key, dl.Barrier = pl.name, true
 		return nil
 	}
 	key, err := t.OrderingKey.Append(nil, &p.r.event)
@@ -261,24 +265,37 @@ func (p *Pipeline) later(dl *deliver.Delivery, s *step, c *change.Change, d *tri
 	kept := *c // a copy of its own, or each one kept holds a whole batch
 	kept.Before, kept.After = clone(c.Before), clone(c.After)
 	dl.Weight = weight(kept.Before) + weight(kept.After)
-	first := true
-	dl.Late = func(ctx context.Context, dl *deliver.Delivery) (bool, error) {
-		if first { // it failed a moment ago
-			first = false
+	var tried *payload.Renderer // tells versions of the trigger apart
+	tries := 0
+	dl.Late = func(ctx context.Context, dl *deliver.Delivery) (send bool, err error) {
+		if tries++; tries == 1 { // it failed a moment ago
 			return false, cause
 		}
 		t, dest := p.current(s, d)
 		if t.Broken != nil {
 			return false, t.Broken
 		}
+		// What failed for reasons of its own fails again: to try at each attempt could
+		// keep a processor busy.
+		if t.Payload == tried && tries%10 != 0 {
+			return false, cause
+		}
+		ctx, cancel := context.WithTimeout(ctx, lateLookup)
+		defer cancel()
 		rows := newLookup(p.relations, p.m)
 		if err := rows.read(ctx, []need{{&kept, t.Relations, references(t, kept.Table)}}); err != nil {
 			return false, err
 		}
 		e := payload.Event{Source: p.name, Kind: s.Kind, ContentType: s.ContentType, Change: &kept, Related: rows, Follows: len(t.Relations) > 0}
-		return renderLate(dl, t, dest, &e)
+		if send, err = renderLate(dl, t, dest, &e); err != nil {
+			tried, cause = t.Payload, err
+		}
+		return send, err
 	}
 }
+
+// lateLookup bounds what one delivery asks of the database: it holds up a sender.
+const lateLookup = 3 * time.Second
 
 func renderLate(dl *deliver.Delivery, t *trigger.Compiled, d *trigger.Destination, e *payload.Event) (send bool, err error) {
 	if t.Condition != nil {
