@@ -22,7 +22,7 @@ const maxExpand = 20_000
 
 func parseDecimal(text string) (dec, error) {
 	d := dec{coef: new(big.Int)}
-	s := strings.ReplaceAll(asciiNumber(text), "_", "")
+	s := strings.ReplaceAll(asciiDigits(strings.TrimFunc(text, isSpace)), "_", "")
 	bad := func() (dec, error) { return d, fail(classDecimal, "not a decimal: %.40q", text) }
 	if s != "" && (s[0] == '+' || s[0] == '-') {
 		d.neg = s[0] == '-'

@@ -96,12 +96,14 @@ func filterPhone(_ *call, in Value) (Value, error) {
 		return in, fail(classAttribute, "%s has no attribute 'lower'", in.typeName())
 	}
 	const digits = "22233344455566677778889999"
-	return String(strings.Map(func(r rune) rune {
+	out := String(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' {
 			return rune(digits[r-'a'])
 		}
 		return r
-	}, lower(in.s))), nil
+	}, lower(in.s)))
+	out.f = in.f & fLazy
+	return out, nil
 }
 
 // slugify is Django's: ASCII words joined by hyphens.

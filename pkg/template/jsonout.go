@@ -275,10 +275,6 @@ func appendASCII(dst []byte, s string) []byte {
 		case r == '\f':
 			dst = append(dst, `\f`...)
 		case r < 0x20 || r >= 0x7f && r < 0x10000:
-			if r == 0x7f {
-				dst = append(dst, 0x7f)
-				continue
-			}
 			dst = appendHex(append(dst, `\u`...), r, 4)
 		case r >= 0x10000:
 			r -= 0x10000

@@ -32,20 +32,34 @@ func digitValue(r rune) (int, bool) {
 	return 0, false
 }
 
-// asciiNumber strips white space and turns digits of any script into ASCII.
-func asciiNumber(s string) string {
-	s = strings.TrimFunc(s, isSpace)
+// isASCII tells whether s is plain ASCII.
+func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= 0x80 {
-			return strings.Map(func(r rune) rune {
-				if d, ok := digitValue(r); ok {
-					return rune('0' + d)
-				}
-				return r
-			}, s)
+			return false
 		}
 	}
-	return s
+	return true
+}
+
+// asciiNumber strips white space and turns digits of any script into ASCII. Of ASCII,
+// Python's int() and float() know only C's white space.
+func asciiNumber(s string) string {
+	return asciiDigits(strings.TrimFunc(s, func(r rune) bool {
+		return isSpace(r) && (r < 0x1c || r > 0x1f)
+	}))
+}
+
+func asciiDigits(s string) string {
+	if isASCII(s) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if d, ok := digitValue(r); ok {
+			return rune('0' + d)
+		}
+		return r
+	}, s)
 }
 
 // dropUnderscores removes underscores that stand between digits; ok is false if one

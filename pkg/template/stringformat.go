@@ -27,7 +27,7 @@ func filterStringFormat(c *call, in Value) (Value, error) {
 	if caught(err, classValue, classType) {
 		return String(""), nil
 	}
-	if in.f&fLazy != 0 && s == in.s {
+	if in.f&fLazy != 0 && s == in.s && !p.copied {
 		return Safe(s), err // Python then returns the very object, which is safe
 	}
 	return String(s), err
@@ -35,12 +35,13 @@ func filterStringFormat(c *call, in Value) (Value, error) {
 
 // percent formats one argument.
 type percent struct {
-	c    *call
-	s    string
-	i    int
-	arg  Value
-	used bool
-	out  []byte
+	c      *call
+	s      string
+	i      int
+	arg    Value
+	used   bool
+	copied bool // a conversion made a new str, though of the same text
+	out    []byte
 }
 
 // spec is one conversion.
@@ -78,6 +79,7 @@ func (p *percent) format() (string, error) {
 			}
 			p.used, arg = true, p.arg
 		}
+		p.copied = p.copied || (sp.hash && sp.prec >= 0)
 		text, sgn, numeric, err := p.convert(sp, arg)
 		if err != nil {
 			return "", err

@@ -353,7 +353,8 @@ func dateAttr(v Value, t time.Time, name string) (Value, bool) {
 	case "isoweekday":
 		return Int(int64((t.Weekday()+6)%7) + 1), true
 	case "toordinal":
-		return Int((v.n-v.n%day)/day + 719163), true
+		days, _ := splitDuration(v.n)
+		return Int(days + 719163), true
 	case "date":
 		if v.k == kDateTime {
 			return Date(t), true

@@ -73,6 +73,64 @@ FILTERS = {
     "urlizetrunc": (["url", "html", "safe", "amp", "none", "unicode"], SIZES), "wordcount": (TEXTS + ["words"], [None]), "wordwrap": (["text", "words", "para", "lines", "unicode", "safe", "none", "empty", "html"], SIZES),
     "yesno": (ALL, [None, '"a,b"', '"<y>,n,m"']), "escape_chain": ([], []),
 }
+ATTRIBUTES = {
+    "word text mixed unicode safe empty lines words nul": "upper lower title capitalize strip lstrip rstrip split rsplit splitlines isspace isascii 0 3 99 -1 x replace join count find startswith center zfill",
+    "int neg zero big true false": "real imag numerator denominator conjugate bit_length bit_count as_integer_ratio x 0",
+    "float third huge nan inf": "real imag conjugate is_integer x 0", "dec decneg decexp decnan decinf": "real imag conjugate canonical is_finite is_infinite is_nan is_signed is_zero copy_abs x 0",
+    "dt utc naive noon old": "year month day hour minute second microsecond date time isoformat weekday isoweekday toordinal timestamp tzname utcoffset x 0",
+    "date newyear": "year month day isoformat weekday isoweekday toordinal hour x", "time midnight": "hour minute second microsecond isoformat tzname utcoffset year x",
+    "delta deltaneg deltazero": "days seconds microseconds total_seconds x 0", "list strs nested emptylist mixedlist": "0 1 2 9 00 01 x copy index count append",
+    "map emptymap": "a b c z keys values items copy get pop setdefault 0", "none miss": "a 0", "rows": "0.name 1.s.k 0.s 9.name name 0.keys 0.items",
+}
+
+
+def attributes():
+    for names, parts in ATTRIBUTES.items():
+        for v in names.split():
+            for p in parts.split():
+                yield "{{ %s.%s }}" % (v, p), [v], {}
+                if p in ("keys", "values", "items", "split", "date", "copy", "as_integer_ratio", "utcoffset"):
+                    yield "{%% for x in %s.%s %%}[{{ x }}]{%% endfor %%}{{ %s.%s|length }}{%% if %s.%s %%}T{%% endif %%}{{ %s.%s.0 }}" % ((v, p) * 4), [v], {}
+
+
+CASED = "ß ŉ ǰ ΐ և ẖ ẞ ﬀ ﬁ ﬃ ﬅ ﬗ ǆ ǅ Ǆ İ ı ſ K Å µ ͅ ᾀ ᾈ ᾳ ᾼ ῷ Σ ΑΣ ΑΣΑ Σ. ΑΣ. Α.Σ Α'Σ ΑΣ' ΣΑ o'neill x'Y aʰ ªb ⓐ Ⓐ ⅷ ა Ა ꭰ 𐐨 𐐀 dž Ⅷ ١a 1a _a é\u0301a".split()
+
+
+def casing():
+    for s in CASED + [" ".join(CASED)]:
+        for f in ("upper", "lower", "title", "capfirst", "slugify"):
+            yield "{{ x|%s }}" % f, {"x": s}, {}
+        yield "{{ x.capitalize }}{{ x.title }}", {"x": s}, {}
+
+
+NUMERALS = ["7", " 7 ", "\t7\n", "\x1c7", "\x857", "\u30007", "7\u3000", "\u30007\x1c", "\u0663", "\u0663\x1c", "+7", "-7", "--7", "+-7", "7_0", "7__0", "_7", "7_", "7.", ".7", ".", "7e2", "7E+2", "7e", "e7", "7.5e-1", "7e400", "-7e400", "7e-400", "inf", "-Inf", "INFINITY", "infi", "nan", "-nan", "NaN12", "sNaN", "snan1", "0x7", "0b1", "07", "007", "7j", "True",
+            "", " ", "1 0", "1,0", "1" * 50, "1" * 200, "1" * 201, "0." + "0" * 198 + "1", "0." + "0" * 200 + "1", "1" * 4300, "1" * 4301, "1e199", "1e200", "1e201", "\uff17", "𝟕", "½", "²", "Ⅶ", "7\x00"]
+
+
+def numerals():
+    for s in NUMERALS:
+        for f in ("add:1", "divisibleby:7", "floatformat:2", "floatformat", "pluralize", "get_digit:1", "filesizeformat", "stringformat:'d'"):
+            yield "{{ x|%s }}" % f, {"x": s}, {}
+        yield "{% widthratio x 7 100 %}|{% widthratio 1 1 x %}", {"x": s}, {}
+        yield "{{ l.0 }}{{ x|truncatechars:x }}", {"x": s, "l": ["l"]}, {}
+    for s in ("\x7f", "\u2028", "\ud7ff", "\ue000", "\uffff", "\U0001f600", "\x1f", "\xad", "\u200d", "\ufeff", "\u0300", "\t\r\n\b\f", "'", '"', "'\"", "\\", "\xa0"):
+        for f in ("json_script", "escapejs", "pprint", "stringformat:'r'", "stringformat:'a'", "urlencode", "iriencode", "slugify", "make_list", "wordcount", "truncatechars:1", "linenumbers", "center:4", "addslashes"):
+            yield "{{ x|%s }}" % f, {"x": "a%sb" % s}, {}
+
+
+def lazy():
+    """Texts written _("…") are no str to what insists on one."""
+    for f in FILTERS:
+        if f != "escape_chain":
+            for arg in ("", ":1", ':"x"'):
+                yield "{{ _(\"it's <b> 7%%\")|%s%s }}" % (f, arg), [], {}
+            for v in ("word", "list", "rows", "int", "safe", "dt", "map"):
+                yield "{{ %s|%s:_('2') }}" % (v, f), [v], {}
+    for t in ("{{ _('<b>')|stringformat:'s' }}", "{{ _('<b>')|stringformat:'#s' }}", "{{ _('<b>')|stringformat:'9s' }}", "{{ _('<b>')|stringformat:'%' }}", "{{ _('7')|phone2numeric|divisibleby:7 }}", "{% if _('a') in 'abc' %}T{% endif %}", "{% if 'a' in _('abc') %}T{% endif %}",
+              "{% if _('a') == 'a' %}T{% endif %}", "{% if _('a') < 'b' %}T{% endif %}", "{% for x in _('a<c') %}{{ x }}{% endfor %}", "{% firstof _('<b>') %}", "{% with x=_('a b') %}{{ x }}{{ x|length }}{% endwith %}", "{% cycle _('<') _('>') %}", "{% widthratio _('1') 2 3 %}", "{% widthratio 1 2 _('3') %}", "{% ifchanged _('a') %}x{% endifchanged %}"):
+        yield t, [], {}
+
+
 TAKES_NONE = ["linebreaks", "urlize", "unordered_list", "lower", "length", "json_script", "add", "join", "cut", "upper"]
 
 URLS = ["http://a.com", "HTTPS://A.COM/é?x=ü#y", "http://a.com.", "(http://a.com)", "http://a.com/x_(y)", "http://a.com/&amp;", "http://a.com/&lt;b", "http://a.com/&quot;!", "www.a.com,", "a.com", "a.com/x", "a.com:80", "a.io", "x@a.com",
@@ -189,4 +247,8 @@ def tables():
             yield "tag_" + name, ((t, ALL, {}) for t in templates)
     yield "tag_if", expressions()
     yield "operator", operators()
+    yield "attribute", attributes()
+    yield "casing", casing()
+    yield "numeral", numerals()
+    yield "lazy", lazy()
     yield "string_if_invalid", string_if_invalid()

@@ -1,6 +1,8 @@
 """Random templates and contexts for the comparison with Django."""
 
 import random
+import struct
+import unicodedata
 
 # What the documentation of pkg/template lists as different is not generated: random
 # output, tags that need a server, `is` between values without identity, names that
@@ -273,6 +275,8 @@ def refused(template):
 
 
 def case(r):
+    if r.random() < 0.4:
+        return dict(focus(r), autoescape=r.random() < 0.5, datetimes="django", now="2026-03-29T00:59:59.5+00:00")
     template = "".join(piece(r, 0) for _ in range(r.choice([1, 1, 2, 3])))
     if r.random() < 0.12:
         template = mutate(r, template)
@@ -286,6 +290,63 @@ def case(r):
     if r.random() < 0.1:
         c["zone"] = r.choice(["America/Chicago", "Europe/Berlin", "Asia/Kolkata", "Pacific/Auckland"])
     return c
+
+
+def characters(r, n):
+    """Characters that this version of Python knows, of all planes."""
+    out = []
+    while len(out) < n:
+        c = chr(r.choice([r.randint(0, 0x7f), r.randint(0x80, 0x24f), r.randint(0x250, 0x2fff), r.randint(0x3000, 0xd7ff), r.randint(0xe000, 0x1ffff)]))
+        if unicodedata.category(c) != "Cn":
+            out.append(c)
+    return "".join(out)
+
+
+def any_float(r):
+    return {"$float": repr(struct.unpack("<d", struct.pack("<Q", r.getrandbits(64)))[0])} if r.random() < 0.5 else {"$float": repr(r.uniform(-1, 1) * 10 ** r.randint(-20, 25))}
+
+
+def any_decimal(r):
+    digits = str(r.randint(0, 10 ** r.randint(1, 40)))
+    return {"$decimal": r.choice(["", "-"]) + digits + r.choice(["", "", ".", "." + str(r.randint(0, 10 ** 9)), "E%d" % r.randint(-60, 60), "E+%d" % r.randint(0, 300)]).rstrip(".")}
+
+
+def moment(r):
+    return {"$datetime": "%04d-%02d-%02dT%02d:%02d:%02d" % (r.randint(1, 9999), r.randint(1, 12), r.randint(1, 28), r.randint(0, 23), r.randint(0, 59), r.randint(0, 59)) + r.choice(["", ".%06d" % r.randint(1, 999999)])}
+
+
+def focus(r):
+    """One filter, and data made to be hard for it."""
+    def html():
+        return {"x": text(r, HTML, 20)}, r.choice(["striptags", "striptags", "truncatechars_html:%d" % r.randint(1, 30), "truncatewords_html:%d" % r.randint(1, 8), "escape", "linebreaks", "urlize"])
+
+    def urls():
+        return {"x": r.choice(["", "(", "[", "http://", "www."]) + text(r, URLS, 20)}, r.choice(["urlize", "urlize", "urlizetrunc:%d" % r.randint(0, 30)])
+
+    def unicode():
+        return {"x": r.choice([characters(r, r.randint(1, 12)), text(r, WORDS, 12)])}, r.choice([
+            "upper", "lower", "title", "capfirst", "slugify", "escapejs", "make_list", "wordcount", "linenumbers", "phone2numeric", "json_script", "pprint", "stringformat:'r'", "stringformat:'a'", "urlencode", "iriencode",
+            "truncatechars:%d" % r.randint(1, 10), "truncatewords:%d" % r.randint(1, 5), "wordwrap:%d" % r.randint(1, 20), "length", "slice:'::-1'", "center:20", "linebreaks", "addslashes", "striptags", "floatformat", "add:1"])
+
+    def numbers():
+        return {"x": r.choice([any_float, any_decimal, number])(r), "y": r.choice([any_float, any_decimal, number])(r)}, r.choice([
+            "floatformat:%d" % r.randint(-6, 12), "floatformat:'%dg'" % r.randint(-4, 4), "floatformat", "stringformat:%s" % percent_format(r), "stringformat:'.%dg'" % r.randint(0, 20), "stringformat:'.%de'" % r.randint(0, 20), "stringformat:'.%df'" % r.randint(0, 20),
+            "filesizeformat", "add:y", "divisibleby:y", "get_digit:3", "pluralize", "yesno", "upper", "pprint", "json_script", "length",
+            "default:y }}{% if x < y %}<{% endif %}{% if x == y %}={% endif %}{% if x > y %}>{% endif %}{% widthratio x y 100 %}{{ x", "safe }}{{ x"])
+
+    def numerals():
+        return {"x": "".join(r.choice(["1", "0", "9", ".", "e", "E", "-", "+", "_", " ", "5", "٣", "inf", "nan", "x"]) for _ in range(r.randint(1, 8)))}, r.choice(["floatformat:2", "add:1", "divisibleby:3", "pluralize", "get_digit:1", "filesizeformat", "floatformat:'-3g'", "stringformat:'s' }}{% widthratio x 3 100 %}{{ x"])
+
+    def dates():
+        return {"x": r.choice([moment, temporal])(r), "y": moment(r)}, r.choice(["date:" + date_format(r), "date:" + date_format(r), "time:" + date_format(r), "timesince:y", "timeuntil:y", "add:y", "pprint", "json_script", "date:'r c U'"])
+
+    def nested():
+        return {"x": [value(r) for _ in range(r.randint(1, 8))]}, r.choice(["pprint", "pprint", "json_script", "unordered_list", "join:', '", "escapeseq", "safeseq", "dictsort:0", "first", "slice:'1:'", "stringformat:'s'"])
+
+    data, call = r.choice([html, html, urls, unicode, unicode, numbers, numbers, numerals, dates, nested])()
+    if r.random() < 0.2 and isinstance(data["x"], str):
+        data["x"] = {"$safe": data["x"]}
+    return {"template": "{{ x|%s }}" % call if not call.startswith("safe }}") else "{{ x }}", "context": data}
 
 
 def cases(seed):
