@@ -97,8 +97,10 @@ type Table struct {
 
 // NewTable builds the name index. columns and key must not be changed afterwards.
 func NewTable(schema, name string, columns []Column, key []int, primary bool, id Identity) *Table {
-	t := &Table{Schema: schema, Name: name, Columns: columns, Key: key, KeyIsPrimary: primary, Identity: id,
-		index: make(map[string]int, 2*len(columns))}
+	t := &Table{
+		Schema: schema, Name: name, Columns: columns, Key: key, KeyIsPrimary: primary, Identity: id,
+		index: make(map[string]int, 2*len(columns)),
+	}
 	for i, c := range columns {
 		lower := strings.ToLower(c.Name)
 		if lower == c.Name {

@@ -35,8 +35,10 @@ type Destination struct {
 }
 
 func newDestination(d *Deliverer, id string) *Destination {
-	return &Destination{id: id, d: d, m: d.m.destination(id), lanes: newLanes(), room: make(chan struct{}),
-		delayed: map[*Delivery]*time.Timer{}}
+	return &Destination{
+		id: id, d: d, m: d.m.destination(id), lanes: newLanes(), room: make(chan struct{}),
+		delayed: map[*Delivery]*time.Timer{},
+	}
 }
 
 // maxWorkers is how many requests may be under way.

@@ -22,8 +22,10 @@ func val(k change.Kind, text string) change.Value { return change.Value{Kind: k,
 
 // row gives a row of sales whose text columns hold s.
 func row(s string) []change.Value {
-	return []change.Value{val(change.Int, "7"), val(change.Int, "3"), val(change.String, s), val(change.Decimal, "1.50"),
-		val(change.Null, ""), val(change.JSON, `{"a": [1, null]}`)}
+	return []change.Value{
+		val(change.Int, "7"), val(change.Int, "3"), val(change.String, s), val(change.Decimal, "1.50"),
+		val(change.Null, ""), val(change.JSON, `{"a": [1, null]}`),
+	}
 }
 
 func event(op change.Op, before, after []change.Value) *Event {
@@ -133,7 +135,10 @@ func TestStructureIsKept(t *testing.T) {
 		{`["{{ event.id }}","{{ event.committed_at }}","{{ transaction.id }}","{{ transaction.annotations|json }}"]`, `["shop_0-16B3748_12_post_save","2024-03-09T20:00:00.5Z","741",null]`},
 		{`["{{ missing|json }}","{{ table|json }}","{{ event|json }}"]`, `[[],{"schema":"public","name":"myapp_sale"},{"id":"shop_0-16B3748_12_post_save","committed_at":"2024-03-09T20:00:00.5Z"}]`},
 		{`["{# nothing #}","{% if changed %}x{% endif %}","{% if \"status\" in changed %}x{% else %}y{% endif %}"]`, `["","","y"]`},
-		{`7`, `7`}, {`[]`, `[]`}, {`{}`, `{}`}, {`true`, `true`},
+		{`7`, `7`},
+		{`[]`, `[]`},
+		{`{}`, `{}`},
+		{`true`, `true`},
 	} {
 		got, contentType := render(t, c.payload, event(change.Update, nil, row("new")))
 		if got != c.want || contentType != JSONType {
@@ -200,7 +205,7 @@ func TestTextOrJSON(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	raw := `{"a":"{% if %}","b/c":[1,"{{ instance|no }}"],"{{ x":1,"ok":"{{ instance.id }}"}`
-	r, problems := Compile(json.RawMessage(raw), template.Options{})
+	_, problems := Compile(json.RawMessage(raw), template.Options{})
 	var at []string
 	for _, p := range problems {
 		at = append(at, p.Pointer)
@@ -209,7 +214,7 @@ func TestProblems(t *testing.T) {
 		t.Errorf("problems at %s", got)
 	}
 	for _, raw := range []string{raw, `"{% if %}"`, `{"a":`, `[1,]`, `{"a" 1}`, "[", "x", `{"a":1,}`} {
-		r, problems = Compile(json.RawMessage(raw), template.Options{})
+		r, problems := Compile(json.RawMessage(raw), template.Options{})
 		if len(problems) == 0 {
 			t.Errorf("%s: no problem", raw)
 		}

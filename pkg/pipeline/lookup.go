@@ -50,6 +50,8 @@ type need struct {
 	names []string
 }
 
+var _ payload.Related = (*lookup)(nil)
+
 func newLookup(r *relations, m *sourceMetrics) *lookup {
 	return &lookup{relations: r, rows: map[rowKey]related{}, m: m}
 }

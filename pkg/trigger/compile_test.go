@@ -174,8 +174,10 @@ func TestCompileProblems(t *testing.T) {
 		{"unknown value", webhook(`"A":"{{ a.other }}"`), "/webhooks/0/headers/A unknown", false},
 		{"value for another host", strings.Replace(webhook(`"A":"{{ a.bound }}"`), "good", "evil", 1), "/webhooks/0/headers/A not_allowed", false},
 		{"value for another host, in a queue", with(`"msg_broker_queues":[{"name":"k","parameters":{"a/b":"{{ a.bound }}"}}]`), "/msg_broker_queues/0/parameters/a~1b not_allowed", false},
-		{"all at once", with(`"payload":"{% if %}","condition":"1 >","webhooks":[{"url":"https://example.com","headers":{"A":"{{ x.y }}"}}]`),
-			"/payload template;/condition template;/webhooks/0/headers/A unknown", true},
+		{
+			"all at once", with(`"payload":"{% if %}","condition":"1 >","webhooks":[{"url":"https://example.com","headers":{"A":"{{ x.y }}"}}]`),
+			"/payload template;/condition template;/webhooks/0/headers/A unknown", true,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, problems := testCompiler(t).Compile(&Record{Trigger: decoded(t, c.body)})

@@ -1,0 +1,111 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+// order gives a delivery its key and lanes.
+func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
+	switch {
+	case t.Trigger.Ordering == trigger.OrderNone:
+		return nil
+	case t.Trigger.Ordering == trigger.OrderSource:
+		dl.NLane, dl.Lanes[0] = 1, 1
+		dl.Message.Key = []byte(p.name) // one key, or a broker spreads them over its partitions
+		return nil
+	case t.OrderingKey != nil:
+		return p.orderByTemplate(dl, pl, t, c)
+	}
+	dl.Table = pl.table
+	if c.Op == change.Truncate || !keyKnown(c.Table, c.Row()) { // all rows, or it may be any
+		dl.Message.Key, dl.Barrier = pl.name, true
+		return nil
+	}
+	dl.NLane = 1
+	if len(c.Table.Key) == 0 {
+		dl.Message.Key, dl.Lanes[0] = pl.name, pl.table
+		return nil
+	}
+	dl.Message.Key = appendKey(make([]byte, 0, 24), c.Table, c.Row())
+	dl.Lanes[0] = pl.hash(pl.table, dl.Message.Key)
+	if c.Op == change.Update && c.Before != nil && keyDiffers(c) {
+		if !keyKnown(c.Table, c.Before) {
+			dl.NLane, dl.Barrier = 0, true
+			return nil
+		}
+		var buf [64]byte
+		dl.NLane, dl.Lanes[1] = 2, pl.hash(pl.table, appendKey(buf[:0], c.Table, c.Before))
+	}
+	return nil
+}
+
+// anyTable stands for the tables of a trigger with an ordering key: the same key means
+// the same lane in all of them.
+const anyTable = 1
+
+func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
+	dl.Table = anyTable
+	if c.Op == change.Truncate {
+		dl.Message.Key, dl.Barrier = pl.name, true
+		return nil
+	}
+	key, err := t.OrderingKey.Append(nil, &p.r.event)
+	dl.Message.Key = key
+	dl.NLane, dl.Lanes[0] = 1, pl.hash(anyTable, key)
+	if err != nil || c.Op != change.Update || c.Image != change.ImageFull {
+		return err
+	}
+	old := *c
+	old.After = c.Before
+	p.r.event.Change = &old
+	before, err := t.OrderingKey.Append(nil, &p.r.event)
+	p.r.event.Change = c
+	if err == nil && string(before) != string(key) {
+		dl.NLane, dl.Lanes[1] = 2, pl.hash(anyTable, before)
+	}
+	return err
+}
+
+// keyKnown reports whether the log holds the whole key of row.
+func keyKnown(t *change.Table, row []change.Value) bool {
+	for _, k := range t.Key {
+		if row[k].Kind == change.Missing {
+			return false
+		}
+	}
+	return true
+}
+
+func keyDiffers(c *change.Change) bool {
+	for _, k := range c.Table.Key {
+		if c.Before[k].Kind != change.Missing && c.Before[k] != c.After[k] {
+			return true
+		}
+	}
+	return false
+}
+
+// appendKey appends the text of a row's key: of one column its plain text, of several
+// a JSON array.
+func appendKey(dst []byte, t *change.Table, row []change.Value) []byte {
+	if len(t.Key) == 1 {
+		return append(dst, row[t.Key[0]].Text...)
+	}
+	for i, k := range t.Key {
+		dst = append(dst, "[,"[min(i, 1)])
+		dst = row[k].AppendJSON(dst)
+	}
+	return append(dst, ']')
+}
+
+// hash makes a lane of a key, within a table.
+func (pl *plan) hash(table uint64, key []byte) uint64 {
+	var b [96]byte
+	buf := binary.LittleEndian.AppendUint64(b[:0], table)
+	return maphash.Bytes(pl.seed, append(buf, key...))
+}
