@@ -47,6 +47,17 @@ var (
 	rolePattern   = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[\x21-\x7e]{1,600}$`)
 )
 
+var ports = map[string]int{"http": 80, "https": 443}
+
+// Addresses is Kind.Addresses.
+func Addresses(conn map[string]any) []string {
+	r := details.Check(conn, Params)
+	if _, address := r.URL("endpoint_url", r.String("endpoint_url"), ports); address != "" {
+		return []string{address}
+	}
+	return nil
+}
+
 // settings are the connection details, read.
 type settings struct {
 	region, endpoint  string
@@ -69,7 +80,7 @@ func read(r *details.Reader) settings {
 	if s.region != "" && !regionPattern.MatchString(s.region) {
 		r.Add("region", "invalid", "must be the name of a region such as eu-central-1")
 	}
-	if u, _ := r.URL("endpoint_url", s.endpoint, map[string]int{"http": 80, "https": 443}); u != nil && (u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+	if u, _ := r.URL("endpoint_url", s.endpoint, ports); u != nil && (u.User != nil || u.RawQuery != "" || u.Fragment != "") {
 		r.Add("endpoint_url", "invalid", "must be scheme, host, port and path alone")
 	}
 	if r.Present("aws_access_key_id") != r.Present("aws_secret_access_key") {

@@ -147,6 +147,9 @@ func (s *Session) Code(code, message string) *sink.Error {
 		name = name[i+1:]
 	}
 	lower := strings.ToLower(name)
+	if strings.HasPrefix(strings.ToLower(code), "kms.") {
+		lower = "kms" + lower
+	}
 	is := func(codes []string) bool { return slices.Contains(codes, lower) }
 	e := &sink.Error{Class: sink.Rejected, Code: "aws_error"}
 	switch {

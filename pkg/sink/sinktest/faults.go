@@ -15,9 +15,9 @@ const soon = 2 * time.Second
 func cancelledBefore(t *testing.T, s *suite) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	checkClass(t, s.sendCtx(ctx, t, s.message("a", "x")), sink.Unavailable)
-	s.mustSend(t, s.message("warm", "x"))
-	checkClass(t, s.sendCtx(ctx, t, s.message("a", "x")), sink.Unavailable)
+	checkClass(t, s.sendCtx(ctx, t, s.message("a", "1")), sink.Unavailable)
+	s.mustSend(t, s.message("warm", "1"))
+	checkClass(t, s.sendCtx(ctx, t, s.message("a", "1")), sink.Unavailable)
 	if got := s.received(t); len(got) != 1 {
 		t.Errorf("%d messages arrived, want the one that was sent", len(got))
 	}
@@ -27,8 +27,8 @@ func cancelledBefore(t *testing.T, s *suite) {
 // what is sent afterwards does not arrive before it.
 func interrupted(t *testing.T, s *suite, ctx context.Context, ended func() time.Time) {
 	t.Helper()
-	s.mustSend(t, s.message("warm", "x"))
-	a, b := s.message("k", "a"), s.message("k", "b")
+	s.mustSend(t, s.message("warm", "1"))
+	a, b := s.message("k", "1"), s.message("k", "1")
 	s.net.Stall()
 	errs := s.sendCtx(ctx, t, a)
 	if late := time.Since(ended()); late > soon {
@@ -142,22 +142,22 @@ func (s *suite) next(lanes [][]*sink.Message) []*sink.Message {
 
 func refused(t *testing.T, s *suite) {
 	s.net.Refuse()
-	checkClass(t, s.send(t, s.message("a", "x")), sink.Unavailable)
+	checkClass(t, s.send(t, s.message("a", "1")), sink.Unavailable)
 	s.net.Heal()
-	s.mustSend(t, s.message("b", "x"))
+	s.mustSend(t, s.message("b", "1"))
 	s.net.Refuse()
 	s.net.Break()
-	checkClass(t, s.send(t, s.message("c", "x")), sink.Unavailable)
+	checkClass(t, s.send(t, s.message("c", "1")), sink.Unavailable)
 	s.net.Heal()
-	s.mustSend(t, s.message("d", "x"))
+	s.mustSend(t, s.message("d", "1"))
 }
 
 func blocked(t *testing.T, s *suite) {
 	s.net.Block()
-	errs := s.send(t, s.message("a", "x"))
+	errs := s.send(t, s.message("a", "1"))
 	checkClass(t, errs, sink.Blocked)
 	s.net.Heal()
-	s.mustSend(t, s.message("b", "x"))
+	s.mustSend(t, s.message("b", "1"))
 }
 
 // restart restarts the receiver while messages are sent.
@@ -166,9 +166,9 @@ func restart(t *testing.T, s *suite) {
 		t.Log("this receiver cannot be restarted")
 		return
 	}
-	before := s.message("k", "before")
+	before := s.message("k", "1")
 	s.mustSend(t, before)
-	during := s.message("k", "during")
+	during := s.message("k", "1")
 	s.Harness.Restart(t, func() {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -29,7 +29,7 @@ var params = []sink.Param{{Name: "topic_arn", Required: true}, {Name: "subject"}
 // Kind is the kind of topics of Amazon SNS. Keys go in parallel: a request holds at most
 // one message of a key, as within one request each message succeeds or fails alone.
 var Kind = sink.Kind{
-	Name: "aws_sns", MaxBatch: aws.MaxEntries, Conn: aws.Params, Params: params, Check: check,
+	Name: "aws_sns", MaxBatch: aws.MaxEntries, Conn: aws.Params, Addresses: aws.Addresses, Params: params, Check: check,
 	Open: func(ctx context.Context, conn map[string]any, env sink.Env) (sink.Sink, error) {
 		return open(ctx, conn, env)
 	},

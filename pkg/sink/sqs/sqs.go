@@ -30,7 +30,7 @@ var params = []sink.Param{{Name: "queue_url"}, {Name: "queue_name"}, {Name: "que
 // Kind is the kind of queues of Amazon SQS. Keys go in parallel: a request holds at most
 // one message of a key, as within one request each message succeeds or fails alone.
 var Kind = sink.Kind{
-	Name: "aws_sqs", MaxBatch: aws.MaxEntries, Conn: aws.Params, Params: params, Check: check,
+	Name: "aws_sqs", MaxBatch: aws.MaxEntries, Conn: aws.Params, Addresses: aws.Addresses, Params: params, Check: check,
 	Open: func(ctx context.Context, conn map[string]any, env sink.Env) (sink.Sink, error) {
 		return open(ctx, conn, env)
 	},
