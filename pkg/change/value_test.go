@@ -55,3 +55,28 @@ func TestLookup(t *testing.T) {
 		}
 	}
 }
+
+func TestNames(t *testing.T) {
+	for op, want := range map[Op]string{Insert: "insert", Update: "update", Delete: "delete", Truncate: "truncate", Read: "read", Commit: "commit", 0: "unknown"} {
+		if op.String() != want {
+			t.Errorf("%d is %s, want %s", op, op, want)
+		}
+	}
+	for image, want := range map[Image]string{ImageNone: "none", ImageKeyOnly: "key_only", ImageFull: "full"} {
+		if image.String() != want {
+			t.Errorf("%d is %s, want %s", image, image, want)
+		}
+	}
+}
+
+func TestRow(t *testing.T) {
+	before, after := []Value{{Int, "1"}}, []Value{{Int, "2"}}
+	for _, c := range []struct {
+		c    Change
+		want []Value
+	}{{Change{Op: Insert, After: after}, after}, {Change{Op: Update, Before: before, After: after}, after}, {Change{Op: Delete, Before: before}, before}, {Change{Op: Truncate}, nil}} {
+		if got := c.c.Row(); len(got) != len(c.want) || len(got) > 0 && got[0] != c.want[0] {
+			t.Errorf("%s: %v, want %v", c.c.Op, got, c.want)
+		}
+	}
+}

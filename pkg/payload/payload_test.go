@@ -236,6 +236,71 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestValueKinds gives each kind one JSON form, named or as part of a row, and the
+// plain text where it stands alone.
+func TestValueKinds(t *testing.T) {
+	for _, c := range []struct {
+		v           change.Value
+		json, plain string
+	}{
+		{val(change.Null, ""), "null", "None"},
+		{val(change.Bool, "true"), "true", "True"},
+		{val(change.Bool, "false"), "false", "False"},
+		{val(change.Int, "9223372036854775808"), "9223372036854775808", "9223372036854775808"},
+		{val(change.Float, "1e+308"), "1e+308", "1e+308"},
+		{val(change.Float, "NaN"), `"NaN"`, "nan"},
+		{val(change.Decimal, "1.500"), `"1.500"`, "1.500"},
+		{val(change.String, "O'Brien"), `"O'Brien"`, "O'Brien"},
+		{val(change.Bytes, "\x00\xff"), `"AP8="`, "AP8="},
+		{val(change.Timestamp, "2024-03-09T21:00:00.5Z"), `"2024-03-09T21:00:00.5Z"`, "2024-03-09T21:00:00.5Z"},
+		{val(change.Timestamp, "infinity"), `"infinity"`, "infinity"},
+		{val(change.DateTime, "2024-03-09T21:00:00.5"), `"2024-03-09T21:00:00.5"`, "2024-03-09T21:00:00.5"},
+		{val(change.Date, "2024-03-09"), `"2024-03-09"`, "2024-03-09"},
+		{val(change.Date, "4713-01-01 BC"), `"4713-01-01 BC"`, "4713-01-01 BC"},
+		{val(change.Time, "21:00:00.5"), `"21:00:00.5"`, "21:00:00.5"},
+		{val(change.Interval, "P1DT2H"), `"P1DT2H"`, "P1DT2H"},
+		{val(change.UUID, "0e37df36-f698-11e6-8dd4-cb9ced3df976"), `"0e37df36-f698-11e6-8dd4-cb9ced3df976"`, "0e37df36-f698-11e6-8dd4-cb9ced3df976"},
+		{val(change.JSON, `{"b": 1,  "a": [1.50]}`), `{"b": 1,  "a": [1.50]}`, `{"b": 1,  "a": [1.50]}`},
+		{val(change.JSON, `"text"`), `"text"`, "text"},
+		{val(change.Array, `[1,null]`), `[1,null]`, `[1,null]`},
+	} {
+		r := row("x")
+		r[5] = c.v
+		e := event(change.Insert, nil, r)
+		if got, _ := render(t, `["{{ instance.data|json }}"]`, e); got != "["+c.json+"]" {
+			t.Errorf("%q as JSON: %s, want %s", c.v.Text, got, c.json)
+		}
+		if got, _ := render(t, `["{{ after|json }}"]`, e); !strings.Contains(got, `"data":`+c.json) {
+			t.Errorf("%q in a row: %s", c.v.Text, got)
+		}
+		var plain []string
+		body, _ := render(t, `["{{ instance.data }}"]`, e)
+		if err := json.Unmarshal([]byte(body), &plain); err != nil || plain[0] != c.plain {
+			t.Errorf("%q prints %s, want %q", c.v.Text, body, c.plain)
+		}
+	}
+}
+
+func TestObjectsCanBeWalked(t *testing.T) {
+	e := event(change.Update, row("old"), row("new"))
+	e.Change.After[5] = change.Value{}
+	for payload, want := range map[string]string{
+		`["{% for k, v in instance.items %}{{ k }}={{ v }};{% endfor %}"]`:                                                      `["id=7;customer_id=3;status=new;price=1.50;note=None;"]`,
+		`["{% for k in before %}{{ k }} {% endfor %}{% for k in after %}{{ k }} {% endfor %}"]`:                                 `["id customer_id status price note data id customer_id status price note "]`,
+		`["{% for k, v in key.items %}{{ k }}={{ v }}{% endfor %}","{{ key.status }}"]`:                                         `["id=7",""]`,
+		`["{{ content_type|json }}","{{ transaction|json }}","{{ missing.0 }}","{{ changed|join:\"+\" }}"]`:                     `[{"app_label":"myapp","model_name":"Sale"},{"id":"741","annotations":null},"data","status"]`,
+		`["{{ instance.data|json }}","{{ before.status }}>{{ after.status }}","{{ table.other }}{{ event.other }}{{ other }}"]`: `["","old>new",""]`,
+	} {
+		if got, _ := render(t, payload, e); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", payload, got, want)
+		}
+	}
+	e.Change.Tx.Annotations = `{"user":"ada"}`
+	if got, _ := render(t, `["{{ transaction.annotations.user }}"]`, e); got != `["ada"]` {
+		t.Errorf("annotations: %s", got)
+	}
+}
+
 func TestTooLarge(t *testing.T) {
 	big := strings.Repeat("x", 1<<20-10)
 	e := event(change.Insert, nil, row(big))
