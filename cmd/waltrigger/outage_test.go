@@ -161,7 +161,7 @@ func TestMisconfigured(t *testing.T) {
 	db.exec(`INSERT INTO myapp_customer (name, email) VALUES ('a', '')`)
 	hook.wait(t, 1)
 	status, out, _ := p.call(http.MethodPost, "/api/action-triggers", simple("product", "x", hook.URL))
-	if said := fmt.Sprint(out); status == http.StatusCreated || !strings.Contains(said, "ADD TABLE") {
+	if said := fmt.Sprint(out); status != http.StatusUnprocessableEntity || !strings.Contains(said, "/content_types/0") || !strings.Contains(said, "ADD TABLE") {
 		t.Errorf("a table outside the publication: %d %s", status, said)
 	}
 	if n := strings.Count(p.log.String(), "it needs a hand"); n != 1 {

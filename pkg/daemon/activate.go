@@ -41,7 +41,7 @@ func (s *triggers) activate(ctx context.Context, r trigger.Record, o api.WriteOp
 		select {
 		case <-a.done:
 			if a.err != nil {
-				return r, unavailable(a.err)
+				return r, refusal(r, a.err)
 			}
 			return s.store.Trigger(ctx, r.Trigger.ID)
 		case blocker = <-a.blocker:
@@ -51,6 +51,24 @@ func (s *triggers) activate(ctx context.Context, r trigger.Record, o api.WriteOp
 			return s.markActivating(context.WithoutCancel(ctx), r, blocker)
 		}
 	}
+}
+
+// refusal makes of the error of an activation the answer to its caller: what is wrong
+// with a table is his to know, everything else may be right a little later.
+func refusal(r trigger.Record, err error) error {
+	table := (*source.TableError)(nil)
+	if !errors.As(err, &table) {
+		return unavailable(err)
+	}
+	at := "/content_types"
+	for i, c := range r.Trigger.ContentTypes {
+		for _, a := range r.Activations {
+			if a.ContentType.AppLabel == c.AppLabel && a.ContentType.ModelName == c.ModelName && a.Schema == table.Table.Schema && a.Table == table.Table.Name {
+				at = fmt.Sprintf("/content_types/%d", i)
+			}
+		}
+	}
+	return &trigger.InvalidError{Problems: []trigger.Problem{{Pointer: at, Code: trigger.CodeNotAllowed, Detail: table.Error()}}}
 }
 
 func needsActivation(r trigger.Record) bool {
@@ -99,6 +117,7 @@ func (s *triggers) begin(id, revision int64, once bool) *activation {
 		defer cancel()
 		b := backoff.NewExponentialBackOff()
 		b.MaxInterval = 10 * time.Second
+		said := ""
 		_, err := backoff.Retry(ctx, func() (struct{}, error) {
 			err := s.activateNow(ctx, id, revision, a)
 			if err != nil && once {
@@ -106,7 +125,10 @@ func (s *triggers) begin(id, revision int64, once bool) *activation {
 			}
 			return struct{}{}, err
 		}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, _ time.Duration) {
-			s.log.Warn("activate trigger: trying again", "trigger", id, "err", err)
+			if err.Error() != said { // once, not at every attempt
+				said = err.Error()
+				s.log.Warn("activate trigger: trying again", "trigger", id, "err", err)
+			}
 		}))
 		a.err = err
 		close(a.done)

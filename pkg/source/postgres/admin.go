@@ -139,10 +139,22 @@ func onlyTables(err error) bool {
 	return ok
 }
 
+// foreignSlot says why the slot of our name cannot be one of ours.
+func (s *Source) foreignSlot(slot *slotInfo, database string) error {
+	if slot == nil || slot.logical && slot.Plugin == "pgoutput" && slot.Database == database {
+		return nil
+	}
+	return &source.HaltError{
+		State:  stateMisconfig,
+		Reason: fmt.Sprintf("replication slot %s is of plugin %q in database %q, want pgoutput in %q", s.cfg.Slot, slot.Plugin, slot.Database, database),
+		Mend:   "configure another slot name",
+	}
+}
+
 // dropSlot drops the slot if it is one of ours by its kind; first is called before that.
 func (s *Source) dropSlot(ctx context.Context, o operated, first func() error) error {
-	if o.slot != nil && (!o.slot.logical || o.slot.Plugin != "pgoutput" || o.slot.Database != o.database) {
-		return s.checkSlot(o.slot, o.database, o.slot.Confirmed, o.serverEnd)
+	if err := s.foreignSlot(o.slot, o.database); err != nil {
+		return err
 	}
 	if err := first(); err != nil || o.slot == nil {
 		return err
@@ -180,6 +192,35 @@ func (s *Source) dropPublication(ctx context.Context, c *pgx.Conn) error {
 		return fmt.Errorf("drop publication %s: %w", s.cfg.Publication, err)
 	}
 	s.log.Info("dropped publication", "publication", s.cfg.Publication)
+	return nil
+}
+
+// owners warns of tables that the role cannot add to a publication of its own.
+func (c *check) owners(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, `
+select r.rolname::text, r.rolsuper, count(*)::int, min(pg_catalog.format('%I.%I', n.nspname, c.relname))
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace join pg_catalog.pg_roles r on r.oid = c.relowner
+where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+  and not pg_catalog.pg_has_role(c.relowner, 'usage')
+group by 1, 2 order by 1`)
+	if err != nil {
+		return fmt.Errorf("read owners: %w", err)
+	}
+	var owner, example string
+	var super bool
+	var n int
+	_, err = pgx.ForEachRow(rows, []any{&owner, &super, &n, &example}, func() error {
+		mend := "GRANT " + pgx.Identifier{owner}.Sanitize() + " TO " + pgx.Identifier{conn.Config().User}.Sanitize() + ";"
+		if super { // its powers are not to be handed out
+			mend = "ALTER TABLE … OWNER TO a role that is no superuser, and grant that;"
+		}
+		c.add(LevelWarn, fmt.Sprintf("tables that belong to %s (%d, such as %s) cannot be published by the role, so triggers on them are refused", owner, n, example),
+			mend+" or publish them yourself, with publication_mode: existing")
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read owners: %w", err)
+	}
 	return nil
 }
 

@@ -146,6 +146,9 @@ func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
 	default:
 		c.add(LevelOK, "publication "+name+" is ours", "")
 	}
+	if p == nil && c.s.cfg.PublicationMode != ModeExisting || p != nil && p.alterable {
+		return c.owners(ctx, conn)
+	}
 	return nil
 }
 
@@ -168,18 +171,22 @@ func (c *check) tables(ctx context.Context) error {
 func (c Config) Grants() string {
 	c = c.WithDefaults()
 	publication := pgx.Identifier{c.Publication}.Sanitize()
+	role, database := "waltrigger", "…"
+	if url, err := pgx.ParseConfig(c.URL); err == nil {
+		role, database = pgx.Identifier{url.User}.Sanitize(), pgx.Identifier{url.Database}.Sanitize()
+	}
 	sql := `-- Source ` + c.Name + `: run in its database, as a superuser or the owner of the tables.
-CREATE ROLE waltrigger LOGIN REPLICATION PASSWORD '…';
-GRANT USAGE ON SCHEMA public TO waltrigger;
-GRANT SELECT ON ALL TABLES IN SCHEMA public TO waltrigger; -- for related rows in templates
+CREATE ROLE ` + role + ` LOGIN REPLICATION PASSWORD '…';
+GRANT USAGE ON SCHEMA public TO ` + role + `;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO ` + role + `; -- for related rows in templates
 `
 	if c.PublicationMode == ModeExisting {
 		return sql + "CREATE PUBLICATION " + publication + " FOR TABLE …; -- the tables that triggers name\n"
 	}
 	return sql + `-- A publication's tables can only be changed by an owner of both. Either the role joins
 -- the tables' owner and may create publications in the database,
-GRANT owner_of_the_tables TO waltrigger;
-GRANT CREATE ON DATABASE current_database TO waltrigger;
+GRANT owner_of_the_tables TO ` + role + `;
+GRANT CREATE ON DATABASE ` + database + ` TO ` + role + `;
 -- or you keep the publication, and set publication_mode: existing:
 -- CREATE PUBLICATION ` + publication + " FOR TABLE …;\n"
 }

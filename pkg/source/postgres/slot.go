@@ -218,6 +218,9 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 		}
 		return saved, s.checkSlot(slot, database, end, serverEnd)
 	case saved.Identity == "" && slot != nil:
+		if err := s.foreignSlot(slot, database); err != nil {
+			return saved, err
+		}
 		return saved, s.unknownSlot()
 	case slot != nil:
 		// We were about to create it when we were stopped: it is ours, and nothing of it was read.
