@@ -478,6 +478,36 @@ func TestLateRendering(t *testing.T) {
 	})
 }
 
+// TestSlowLateRendering leaves the others of a batch time to be sent.
+func TestSlowLateRendering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 50, Ordered: true}, delay: func() time.Duration { return 5 * time.Second }}
+		r.answer = func(*sink.Message) error { return nil }
+		d, q, done := start(t, DefaultConfig(), r)
+		enqueue(t, done, q, []job{{id: "first", keys: []uint64{100}}}) // the batch after it has all the others
+		for i := range uint64(20) {
+			dl := &Delivery{Ledger: done, Entry: i, NLane: 1, Late: func(ctx context.Context, _ *Delivery) (bool, error) {
+				select {
+				case <-time.After(3 * time.Second):
+					return false, errors.New("no answer")
+				case <-ctx.Done():
+					return false, ctx.Err()
+				}
+			}}
+			dl.Lanes[0] = i
+			if err := q.Enqueue(context.Background(), dl); err != nil {
+				t.Fatal(err)
+			}
+		}
+		enqueue(t, done, q, []job{{id: "plain", keys: []uint64{200}}})
+		time.Sleep(30 * time.Second)
+		if got := r.got(); !slices.Equal(got, []string{"first", "plain"}) {
+			t.Errorf("arrived %v", got)
+		}
+		d.Close()
+	})
+}
+
 func TestEnqueueWaitsWhenFull(t *testing.T) {
 	for _, c := range []struct {
 		name  string

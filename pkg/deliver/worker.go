@@ -61,7 +61,7 @@ func (w *worker) send(d *Deliverer, target Target, now time.Time) []error {
 	w.msgs = w.msgs[:0]
 	whole := true
 	for _, dl := range w.batch {
-		if dl.err = dl.fill(ctx, target); dl.err == nil {
+		if dl.err = dl.fill(ctx, target, now.Add(timeout/4)); dl.err == nil {
 			w.msgs = append(w.msgs, &dl.Message)
 		} else {
 			whole = false
@@ -80,8 +80,15 @@ func (w *worker) send(d *Deliverer, target Target, now time.Time) []error {
 // errNothing stands for a message that turned out not to be sent.
 var errNothing = errors.New("nothing to send")
 
-func (d *Delivery) fill(ctx context.Context, target Target) error {
+// errNoTime: what is rendered late must leave the others time to be sent.
+var errNoTime = errors.New("rendering the deliveries beside it took too long")
+
+// fill makes d ready to be sent; until limits what is rendered late.
+func (d *Delivery) fill(ctx context.Context, target Target, until time.Time) error {
 	if d.Late != nil {
+		if time.Now().After(until) {
+			return &sink.Error{Class: sink.Rejected, Code: "render", Err: errNoTime}
+		}
 		send, err := d.Late(ctx, d)
 		if err != nil {
 			return &sink.Error{Class: sink.Permanent, Code: "render", Err: err}
