@@ -26,8 +26,8 @@ start() {
   port=$(pick_port "$d/port" "${MQTT_PORT:-}" 24883)
   give_files "$d"
   # Sessions of subscribers outlive a restart. Run as root it would change its user.
-  printf '%s\n' "persistence true" "persistence_location $d/data/" "autosave_interval 1" "autosave_on_changes true" \
-    "log_dest stderr" "max_queued_messages 0" "user $(id -un)" "listener $port 127.0.0.1" \
+  printf '%s\n' "persistence true" "persistence_location $d/data/" \
+    "log_dest stderr" "max_queued_messages 1000000" "set_tcp_nodelay true" "user $(id -un)" "listener $port 127.0.0.1" \
     "${MQTT_CONF:-allow_anonymous true}" >"$d/mosquitto.conf"
   own "$d"
   (cd "$d" && spawn "$d/pid" "$d/server.log" "${unprivileged[@]}" "$root/$loader" --library-path "$root/usr/lib/$triplet:$root/usr/lib" \
