@@ -6,7 +6,7 @@
 // # Use
 //
 // Parse compiles a template once; Template.Append renders it with any number of
-// goroutines at once and allocates nothing but what filters need. ParseCondition
+// goroutines at once and allocates only for loops and filters. ParseCondition
 // compiles what stands in an {% if %} tag. Data is handed in through the interfaces
 // Object, Keyed and List, without reflection; a Value can keep its canonical text, which
 // is parsed only when a filter or a comparison looks at it. Paths tells which dotted

@@ -46,7 +46,7 @@ func (t *Template) appendPlain(dst []byte, vars Object) (out []byte, ok bool) {
 				of = path[:last]
 			}
 			v, ok := parent.Get(path[last])
-			if !ok || !t.printsAsText(v) {
+			if !ok || !t.printsAsText(&v) {
 				return dst, false
 			}
 			out = append(out, v.s...)
@@ -67,7 +67,7 @@ func followPlain(o Object, path []string) (Object, bool) {
 }
 
 // printsAsText tells whether v prints as v.s without a change.
-func (t *Template) printsAsText(v Value) bool {
+func (t *Template) printsAsText(v *Value) bool {
 	switch v.k {
 	case kString:
 		return !t.opt.Autoescape || v.f&fSafe != 0
