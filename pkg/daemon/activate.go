@@ -186,7 +186,7 @@ func (s *triggers) activateNow(ctx context.Context, id, revision int64, a *activ
 			return fmt.Errorf("wait for open transactions of %s: %w", src, err)
 		}
 	}
-	return s.activated(ctx, id, revision, seqs)
+	return s.activated(ctx, id, revision, tables, seqs)
 }
 
 // concerns reports whether an error of publish stands in the way of these tables:
@@ -219,8 +219,8 @@ func (a *activation) report(blocker string) {
 	}
 }
 
-// activated stores that everything resolved is active, and puts it in force.
-func (s *triggers) activated(ctx context.Context, id, revision int64, seqs map[string]uint64) error {
+// activated stores that what was waited for is active, and puts it in force.
+func (s *triggers) activated(ctx context.Context, id, revision int64, tables map[string][]source.TableName, seqs map[string]uint64) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	r, err := s.store.Trigger(ctx, id)
@@ -229,8 +229,10 @@ func (s *triggers) activated(ctx context.Context, id, revision int64, seqs map[s
 	}
 	for i := range r.Activations {
 		a := &r.Activations[i]
-		if seq, ok := seqs[a.ContentType.Source]; ok && a.State != trigger.Active && a.Table != "" {
-			a.State, a.Seq, a.Blocker = trigger.Active, seq, ""
+		src := a.ContentType.Source
+		waited := slices.Contains(tables[src], source.TableName{Schema: a.Schema, Name: a.Table}) // others were resolved meanwhile
+		if waited && a.State != trigger.Active {
+			a.State, a.Seq, a.Blocker = trigger.Active, seqs[src], ""
 		}
 	}
 	if err := s.store.SaveActivations(ctx, id, revision, r.Activations); err != nil {

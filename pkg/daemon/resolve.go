@@ -28,7 +28,11 @@ func (s *sources) resolve(ctx context.Context, c trigger.ContentType) (trigger.T
 		}
 		tables, err := t.catalog(ctx)
 		if err != nil {
-			return trigger.Table{}, fmt.Errorf("%w: %w", trigger.ErrUnavailable, err)
+			hint := ""
+			if c.Source == "" && len(s.tails) > 1 {
+				hint = "; name the source of " + c.Name().String() + " if it is another one"
+			}
+			return trigger.Table{}, fmt.Errorf("%w: %w%s", trigger.ErrUnavailable, err, hint)
 		}
 		if info, ok := t.find(tables, c); ok {
 			if err := usable(info, c); err != nil {

@@ -102,8 +102,11 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	other.src, other.asked = &catalogOf{err: errors.New("away")}, time.Time{}
-	if _, err := s.resolve(t.Context(), trigger.ContentType{AppLabel: "myapp", ModelName: "sale"}); !errors.Is(err, trigger.ErrUnavailable) {
+	if _, err := s.resolve(t.Context(), trigger.ContentType{AppLabel: "myapp", ModelName: "sale"}); !errors.Is(err, trigger.ErrUnavailable) || !strings.Contains(err.Error(), "name the source of myapp.sale") {
 		t.Errorf("a source cannot be asked: %v", err)
+	}
+	if _, err := s.resolve(t.Context(), trigger.ContentType{AppLabel: "myapp", ModelName: "sale", Source: "shop"}); err != nil {
+		t.Errorf("another source cannot be asked: %v", err)
 	}
 }
 
