@@ -6,8 +6,12 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/sink/kafka"
+	"github.com/waltrigger/waltrigger/pkg/sink/lambda"
 	"github.com/waltrigger/waltrigger/pkg/sink/nats"
+	"github.com/waltrigger/waltrigger/pkg/sink/pubsub"
 	"github.com/waltrigger/waltrigger/pkg/sink/redis"
+	"github.com/waltrigger/waltrigger/pkg/sink/sns"
+	"github.com/waltrigger/waltrigger/pkg/sink/sqs"
 	"github.com/waltrigger/waltrigger/pkg/sink/webhook"
 )
 
@@ -17,6 +21,10 @@ var Kinds = []sink.Kind{
 	kafka.Kind,
 	redis.Kind,
 	nats.Kind,
+	sqs.Kind,
+	sns.Kind,
+	pubsub.Kind,
+	lambda.Kind,
 }
 
 // Find returns the kind of that name, in any case.
