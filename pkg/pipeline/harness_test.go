@@ -341,6 +341,17 @@ func wantBodies(t *testing.T, r *receiver, want ...string) {
 	}
 }
 
+// wantInAnyOrder is wantBodies for rows that are in no order to each other.
+func wantInAnyOrder(t *testing.T, r *receiver, want ...string) {
+	t.Helper()
+	got := r.bodies()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("received %q\n    want %q", got, want)
+	}
+}
+
 // run is a test in a bubble of its own time, with a pipeline that has started.
 func run(t *testing.T, f func(t *testing.T, b *bench)) {
 	synctest.Test(t, func(t *testing.T) {

@@ -52,7 +52,7 @@ func TestActivationByTransaction(t *testing.T) {
 			b.log.batches <- transaction(i, insert(strconv.Itoa(i), "0", "null"))
 		}
 		time.Sleep(2 * time.Second)
-		wantBodies(t, b.receiver, "2", "3")
+		wantInAnyOrder(t, b.receiver, "2", "3")
 	})
 }
 
@@ -229,7 +229,7 @@ func TestStopBetweenTwoDestinations(t *testing.T) {
 			b.log.batches <- transaction(i+1, insert(strconv.Itoa(i), "0", "null"))
 		}
 		time.Sleep(time.Minute)
-		wantBodies(t, b.receiver, "0", "1", "2")
+		wantInAnyOrder(t, b.receiver, "0", "1", "2")
 		began := time.Now()
 		b.stop()
 		if err := <-b.done; err != nil || time.Since(began) > time.Second {

@@ -130,11 +130,7 @@ func TestCondition(t *testing.T) {
 			update(values("3", "1", "null"), values("3", "1", "2")), update(values("4", "1", "null"), values("4", "2", "null")),
 			change.Change{Op: change.Update, After: values("5", "1", "null")}) // changed is unknown
 		time.Sleep(time.Second)
-		got := b.receiver.bodies()
-		slices.Sort(got)
-		if want := []string{"1", "2", "4"}; !slices.Equal(got, want) { // an insert changes every column
-			t.Errorf("received %v, want %v", got, want)
-		}
+		wantInAnyOrder(t, b.receiver, "1", "2", "4") // an insert changes every column
 	})
 }
 
@@ -202,7 +198,7 @@ func TestEditWhileDeliveriesWait(t *testing.T) {
 		b.use(with(`"X-Customer":"{{ instance.customer_id }}","X-N":"m{{ instance.n }}","X-Fixed":"f","X-Id":"none"`))
 		b.log.batches <- transaction(2, insert("4", "5", "6"))
 		time.Sleep(5 * time.Minute)
-		wantBodies(t, b.receiver, "x X-N=n2 X-Fixed=f X-Id=none", "x X-Customer=6 X-N=m5 X-Fixed=f X-Id=none")
+		wantInAnyOrder(t, b.receiver, "x X-N=n2 X-Fixed=f X-Id=none", "x X-Customer=6 X-N=m5 X-Fixed=f X-Id=none")
 	})
 }
 
