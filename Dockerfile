@@ -11,7 +11,7 @@ COPY cmd cmd
 COPY config config
 COPY pkg pkg
 ARG VERSION=unknown
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /out/waltrigger ./cmd/waltrigger \
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags grpcnotrace -ldflags "-s -w -X main.version=${VERSION}" -o /out/waltrigger ./cmd/waltrigger \
  && mkdir -p /out/data
 
 FROM gcr.io/distroless/static-debian12:nonroot

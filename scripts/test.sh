@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 mode=${1:-all}
 # The flags of make build everywhere but under the race detector: packages are compiled
 # once for the tests, the demo, the chart and the image.
-export GOFLAGS="-buildvcs=false -trimpath" CGO_ENABLED=0
+export GOFLAGS="-buildvcs=false -trimpath -tags=grpcnotrace" CGO_ENABLED=0
 go=${GO:-go}
 work=$PWD/.work
 mkdir -p "$work"
