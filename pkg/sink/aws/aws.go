@@ -22,6 +22,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -42,9 +43,14 @@ var Params = []sink.Param{
 	{Name: "aws_session_token", Secret: true}, {Name: "role_arn"}, {Name: "external_id", Secret: true}, {Name: "verify"},
 }
 
+// Pattern compiles when it is first used: most installations use none of these sinks.
+func Pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 var (
-	regionPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	rolePattern   = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[\x21-\x7e]{1,600}$`)
+	regionPattern = Pattern(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	rolePattern   = Pattern(`^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[\x21-\x7e]{1,600}$`)
 )
 
 var ports = map[string]int{"http": 80, "https": 443}
@@ -77,7 +83,7 @@ func read(r *details.Reader) settings {
 	} else if name != "" && name != s.region {
 		r.Add("region_name", "invalid", "says something else than region; one of them is enough")
 	}
-	if s.region != "" && !regionPattern.MatchString(s.region) {
+	if s.region != "" && !regionPattern().MatchString(s.region) {
 		r.Add("region", "invalid", "must be the name of a region such as eu-central-1")
 	}
 	if u, _ := r.URL("endpoint_url", s.endpoint, ports); u != nil && (u.User != nil || u.RawQuery != "" || u.Fragment != "") {
@@ -89,7 +95,7 @@ func read(r *details.Reader) settings {
 	if r.Present("aws_session_token") && !r.Present("aws_access_key_id") {
 		r.Add("aws_session_token", "invalid", "needs aws_access_key_id and aws_secret_access_key")
 	}
-	if s.role != "" && !rolePattern.MatchString(s.role) {
+	if s.role != "" && !rolePattern().MatchString(s.role) {
 		r.Add("role_arn", "invalid", "must be like arn:aws:iam::123456789012:role/name")
 	}
 	if r.Present("external_id") && !r.Present("role_arn") {

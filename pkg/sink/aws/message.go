@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -76,13 +75,13 @@ func NewEntry(i int, m *sink.Message, limit int) (*Entry, error) {
 	return e, nil
 }
 
-var attributeName = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+var attributeName = Pattern(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 
 // CheckAttributeName tells what is wrong with the name of an attribute.
 func CheckAttributeName(name string) error {
 	lower := strings.ToLower(name)
 	switch {
-	case len(name) > 256 || !attributeName.MatchString(name):
+	case len(name) > 256 || !attributeName().MatchString(name):
 		return fmt.Errorf("%q is no legal name of an attribute: letters, digits, _, - and single dots", name)
 	case strings.HasPrefix(lower, "aws.") || strings.HasPrefix(lower, "amazon."):
 		return fmt.Errorf("attribute %s: names that begin with aws. and amazon. are reserved", name)

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -41,8 +40,8 @@ const (
 )
 
 var (
-	functionPattern  = regexp.MustCompile(`^(arn:[a-z0-9-]+:lambda:[a-z0-9-]+:)?([0-9]{12}:)?(function:)?[A-Za-z0-9_-]{1,64}(:(\$LATEST|[A-Za-z0-9_-]{1,128}))?$`)
-	qualifierPattern = regexp.MustCompile(`^(\$LATEST|[A-Za-z0-9_-]{1,128})$`)
+	functionPattern  = aws.Pattern(`^(arn:[a-z0-9-]+:lambda:[a-z0-9-]+:)?([0-9]{12}:)?(function:)?[A-Za-z0-9_-]{1,64}(:(\$LATEST|[A-Za-z0-9_-]{1,128}))?$`)
+	qualifierPattern = aws.Pattern(`^(\$LATEST|[A-Za-z0-9_-]{1,128})$`)
 )
 
 func legalType(s string) bool { return s == "" || s == "RequestResponse" || s == "Event" }
@@ -58,8 +57,8 @@ func check(conn, params map[string]any) []sink.Problem {
 	if v := params["FunctionName"]; v == nil || v == "" {
 		r.AddParam("FunctionName", "required", "is required")
 	}
-	text("FunctionName", "must be the name or the ARN of a function", functionPattern.MatchString)
-	text("Qualifier", "must be a version or an alias", qualifierPattern.MatchString)
+	text("FunctionName", "must be the name or the ARN of a function", functionPattern().MatchString)
+	text("Qualifier", "must be a version or an alias", qualifierPattern().MatchString)
 	text("InvocationType", "must be RequestResponse or Event", legalType)
 	return r.Problems()
 }
@@ -136,11 +135,11 @@ func input(m *sink.Message) (*client.InvokeInput, *sink.Error) {
 	}
 	name, kind, qualifier := m.Params["FunctionName"], m.Params["InvocationType"], m.Params["Qualifier"]
 	switch {
-	case !functionPattern.MatchString(name):
+	case !functionPattern().MatchString(name):
 		return nil, permanent("function_invalid", "FunctionName is no name or ARN of a function")
 	case !legalType(kind):
 		return nil, permanent("function_invalid", "InvocationType is neither RequestResponse nor Event")
-	case qualifier != "" && !qualifierPattern.MatchString(qualifier):
+	case qualifier != "" && !qualifierPattern().MatchString(qualifier):
 		return nil, permanent("function_invalid", "Qualifier is no version or alias")
 	}
 	if kind == "" {

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -37,9 +38,10 @@ const (
 	scope          = "https://www.googleapis.com/auth/pubsub"
 )
 
+// They are compiled when they are first used: most installations have no such broker.
 var (
-	projectPattern = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,61}[a-z0-9]$`)
-	topicPattern   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$`)
+	projectPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,61}[a-z0-9]$`) })
+	topicPattern   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$`) })
 )
 
 // config is the connection details, read.
@@ -63,11 +65,11 @@ func read(r *details.Reader) *config {
 	for name, v := range map[string]string{"project": c.project, "topic": c.topic} {
 		if !r.Present(name) {
 			r.Add(name, "required", "is required")
-		} else if pattern := map[string]*regexp.Regexp{"project": projectPattern, "topic": topicPattern}[name]; v != "" && !pattern.MatchString(v) {
+		} else if pattern := map[string]*regexp.Regexp{"project": projectPattern(), "topic": topicPattern()}[name]; v != "" && !pattern.MatchString(v) {
 			r.Add(name, "invalid", "is no legal name of a %s; it stands without projects/… and topics/…", name)
 		}
 	}
-	if c.quotaProject != "" && !projectPattern.MatchString(c.quotaProject) {
+	if c.quotaProject != "" && !projectPattern().MatchString(c.quotaProject) {
 		r.Add("quota_project", "invalid", "is no legal name of a project")
 	}
 	if strings.HasPrefix(strings.ToLower(c.topic), "goog") {

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -39,8 +38,8 @@ var Kind = sink.Kind{
 const maxMessage = 256 << 10
 
 var (
-	arnPattern     = regexp.MustCompile(`^arn:[a-z0-9-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$`)
-	subjectPattern = regexp.MustCompile(`^[\x21-\x7e][\x20-\x7e]{0,98}$`)
+	arnPattern     = aws.Pattern(`^arn:[a-z0-9-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$`)
+	subjectPattern = aws.Pattern(`^[\x21-\x7e][\x20-\x7e]{0,98}$`)
 )
 
 func check(conn, ps map[string]any) []sink.Problem {
@@ -48,11 +47,11 @@ func check(conn, ps map[string]any) []sink.Problem {
 	switch arn, ok := ps["topic_arn"].(string); {
 	case !ok || arn == "":
 		r.AddParam("topic_arn", "required", "is required")
-	case !details.IsTemplate(arn) && !arnPattern.MatchString(arn):
+	case !details.IsTemplate(arn) && !arnPattern().MatchString(arn):
 		r.AddParam("topic_arn", "invalid", "must be like arn:aws:sns:eu-central-1:123456789012:name")
 	}
 	if v := ps["subject"]; v != nil && v != "" {
-		if s, ok := v.(string); !ok || !details.IsTemplate(s) && !subjectPattern.MatchString(s) {
+		if s, ok := v.(string); !ok || !details.IsTemplate(s) && !subjectPattern().MatchString(s) {
 			r.AddParam("subject", "invalid", "must be up to 99 letters, digits and punctuation of ASCII")
 		}
 	}
@@ -93,10 +92,10 @@ func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
 }
 
 func newEntry(i int, m *sink.Message) (*aws.Entry, error) {
-	if arn := m.Params["topic_arn"]; !arnPattern.MatchString(arn) {
+	if arn := m.Params["topic_arn"]; !arnPattern().MatchString(arn) {
 		return nil, &sink.Error{Class: sink.Permanent, Code: "topic_invalid", Err: fmt.Errorf("%.100q is no topic's ARN", arn)}
 	}
-	if s := m.Params["subject"]; s != "" && !subjectPattern.MatchString(s) {
+	if s := m.Params["subject"]; s != "" && !subjectPattern().MatchString(s) {
 		return nil, &sink.Error{Class: sink.Permanent, Code: aws.CodeHeader, Err: errors.New("the subject is longer than 99 characters or holds others than those of ASCII")}
 	}
 	return aws.NewEntry(i, m, maxMessage)

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 
@@ -41,8 +40,8 @@ var Kind = sink.Kind{
 const maxMessage = 1 << 20
 
 var (
-	namePattern    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$|^[A-Za-z0-9_-]{1,75}\.fifo$`)
-	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
+	namePattern    = aws.Pattern(`^[A-Za-z0-9_-]{1,80}$|^[A-Za-z0-9_-]{1,75}\.fifo$`)
+	accountPattern = aws.Pattern(`^[0-9]{12}$`)
 )
 
 func check(conn, ps map[string]any) []sink.Problem {
@@ -71,10 +70,10 @@ func check(conn, ps map[string]any) []sink.Problem {
 	if u != "" && !utmpl && checkURL(u) != nil {
 		r.AddParam("queue_url", "invalid", "must be like https://sqs.eu-central-1.amazonaws.com/123456789012/name")
 	}
-	if name != "" && !ntmpl && !namePattern.MatchString(name) {
+	if name != "" && !ntmpl && !namePattern().MatchString(name) {
 		r.AddParam("queue_name", "invalid", "must be 1 to 80 letters, digits, dashes and _, with .fifo at the end of a FIFO queue's")
 	}
-	if owner, tmpl := text("queue_owner_aws_account_id"); owner != "" && !tmpl && !accountPattern.MatchString(owner) {
+	if owner, tmpl := text("queue_owner_aws_account_id"); owner != "" && !tmpl && !accountPattern().MatchString(owner) {
 		r.AddParam("queue_owner_aws_account_id", "invalid", "must be 12 digits")
 	}
 	if err := aws.CheckAttributes(ps, params); err != nil {
@@ -148,7 +147,7 @@ func (s *Sink) url(ctx context.Context, q queue) (string, error) {
 		}
 		return q.url, nil
 	}
-	if !namePattern.MatchString(q.name) || q.owner != "" && !accountPattern.MatchString(q.owner) {
+	if !namePattern().MatchString(q.name) || q.owner != "" && !accountPattern().MatchString(q.owner) {
 		return "", &sink.Error{Class: sink.Permanent, Code: "queue_invalid", Err: fmt.Errorf("%.100q is no name of a queue, or %.20q no account", q.name, q.owner)}
 	}
 	s.mu.RLock()
