@@ -198,7 +198,10 @@ func (f *formatter) instantChar(c byte) (string, error) {
 	if c == 'r' {
 		return f.t.Format("Mon, 02 Jan 2006 15:04:05 ") + offsetDigits(f.off, true), nil
 	}
-	return strconv.FormatInt((f.v.n-int64(f.off)*second)/second, 10), nil
+	if f.v.f&fZone == 0 && f.v.n < minMicros+day {
+		return "", fail(classValue, "year 0 is out of range") // Python looks a day back
+	}
+	return strconv.FormatInt(int64(timestamp(f.v.n-int64(f.off)*second)), 10), nil
 }
 
 func (f *formatter) clockChar(c byte) string {

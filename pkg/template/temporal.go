@@ -309,6 +309,11 @@ func (st *state) temporalAttr(v Value, name string) (Value, bool) {
 		}
 		return Value{}, false
 	}
+	if v.k == kDateTime && name == "timestamp" {
+		f := formatter{st: st, v: v, t: t}
+		f.findZone()
+		return Float(timestamp(v.n - int64(f.off)*second)), true
+	}
 	if v.k != kTime {
 		if r, ok := dateAttr(v, t, name); ok {
 			return r, true
@@ -359,10 +364,6 @@ func dateAttr(v Value, t time.Time, name string) (Value, bool) {
 		if v.k == kDateTime {
 			return Date(t), true
 		}
-	case "timestamp":
-		if v.k == kDateTime {
-			return Float(float64(v.instant()) / 1e6), true
-		}
 	}
 	return Value{}, false
 }
@@ -394,6 +395,15 @@ func clockAttr(v Value, t time.Time, name string) (Value, bool) {
 		return Value{}, true
 	}
 	return Value{}, false
+}
+
+// timestamp is Python's: seconds as a float, which is not exact far from 1970.
+func timestamp(micros int64) float64 {
+	s, us := micros/second, micros%second
+	if us < 0 {
+		s, us = s-1, us+second
+	}
+	return float64(s) + float64(us)/1e6
 }
 
 // zoneName is Python's tzname(): the zone's own, or UTC+02:00 for a fixed offset.

@@ -157,9 +157,11 @@ def filter_cases(name):
                 yield "{{ %s|date:%s }}" % (v, a), [v, a], {}
         for zone in ("America/Chicago", "Asia/Kolkata", "Australia/Lord_Howe"):
             for v in ("dt", "naive", "date", "time"):
-                yield '{{ %s|date:"r e O T Z I U c" }}|{{ %s }}' % (v, v), [v], {"zone": zone}
+                yield '{{ %s|date:"r e O T Z I U c" }}|{{ %s }}|{{ %s.timestamp }}' % (v, v, v), [v], {"zone": zone}
         for text in ("2024-03-10T02:30:00", "2024-11-03T01:30:00", "2024-11-03T07:30:00+00:00", "2024-11-03T06:30:00+00:00", "2024-07-01T00:00:00"):
             yield '{{ x|date:"e O T Z I U" }}', {"x": {"$datetime": text}}, {"zone": "America/Chicago"}
+        for text in ("0001-01-01T05:00:00", "0001-01-02T00:00:00", "0001-03-07T12:00:00.000001", "1969-12-31T23:59:59.500000", "9999-12-31T23:59:59.999999"):
+            yield "{{ x|date:'r c U' }}", {"x": {"$datetime": text}}, {}
     if name == "timesince":
         for a, b in (("2023-02-10", "2024-03-10"), ("2007-08-10", "2008-09-10"), ("2024-01-31", "2024-02-29"), ("2023-12-31", "2024-02-28"), ("2020-02-29", "2024-02-28"), ("2000-01-01", "2024-12-31"), ("2024-05-05", "2024-05-05"), ("2024-05-06", "2024-05-05")):
             for f in ("timesince", "timeuntil"):

@@ -41,7 +41,7 @@ def string(r):
         return text(r, URLS, 9)
     if c < 0.9:
         return r.choice(NUMBERS)
-    return "".join(chr(r.choice([r.randint(32, 126), r.randint(0, 255), r.randint(0x100, 0x2fff), r.randint(0x1f300, 0x1f64f)])) for _ in range(r.randint(0, 12)))
+    return characters(r, r.randint(0, 12))
 
 
 def number(r):
