@@ -238,6 +238,15 @@ const maxResponse = 8 << 20
 type bounded struct{ sdk.HTTPClient }
 
 func (b bounded) Do(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		// The SDK closes the body when the answer begins. Its WriteTo then fails with EOF
+		// in net/http's last look for more, which would close the connection under the
+		// answer; its Read does not.
+		req.Body = struct {
+			io.Reader
+			io.Closer
+		}{req.Body, req.Body}
+	}
 	resp, err := b.HTTPClient.Do(req)
 	if err != nil {
 		return nil, err

@@ -214,6 +214,31 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// A body that is closed while its end is looked for ends all the same.
+func TestBodiesAreReadNotWritten(t *testing.T) {
+	var got io.Reader
+	client := bounded{clientFunc(func(req *http.Request) (*http.Response, error) {
+		got = req.Body
+		return &http.Response{Body: http.NoBody}, nil
+	})}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://x", io.NopCloser(strings.NewReader("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, writes := got.(io.WriterTo); writes {
+		t.Error("the body has WriteTo")
+	}
+}
+
+type clientFunc func(*http.Request) (*http.Response, error)
+
+func (f clientFunc) Do(req *http.Request) (*http.Response, error) { return f(req) }
+
 func TestClassifyHidesSecrets(t *testing.T) {
 	s := opened(t, map[string]any{"region": "us-east-1", "aws_access_key_id": "A", "aws_secret_access_key": secret, "aws_session_token": "t0ken"}, nil)
 	for _, e := range []*sink.Error{
