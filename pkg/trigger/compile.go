@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -47,8 +48,8 @@ type Compiled struct {
 }
 
 // Compile compiles a stored or a new trigger; all that is wrong with its templates is
-// returned at once. Names of brokers that are not configured are left out: Validate
-// tells about them.
+// returned at once. Names of brokers that are not configured are no problem here:
+// Validate tells about them.
 func (c *Compiler) Compile(r *Record) (*Compiled, []Problem) {
 	k := &compilation{Compiler: c, t: r.Trigger, out: &Compiled{Record: r}}
 	k.body()
@@ -202,14 +203,14 @@ func (k *compilation) webhook(at string, w *Webhook) {
 }
 
 func (k *compilation) queue(at string, q *Queue, find func(string) (Endpoint, bool), maximum time.Duration) {
-	if find == nil {
-		return
-	}
-	e, ok := find(q.Name)
-	if !ok {
-		return
+	e := Endpoint{Kind: unconfigured(q.Name)}
+	if find != nil {
+		if found, ok := find(q.Name); ok {
+			e = found
+		}
 	}
 	d := &Destination{ID: q.ID, kind: &e.Kind, timeout: Timeout(q.TimeoutSecs, maximum), endpoint: q.Name, resolver: k.Resolver, env: k.Env}
+	d.host = onlyHost(e.Conn)
 	d.conn = q.ConnDetails.Map()
 	maps.Copy(d.conn, e.Conn)
 	k.connection(d, at)
@@ -226,6 +227,39 @@ func (k *compilation) queue(at string, q *Queue, find func(string) (Endpoint, bo
 	}
 	d.settle()
 	k.out.Destinations = append(k.out.Destinations, d)
+}
+
+// unconfigured is the kind of a queue whose broker was taken out of the configuration:
+// what goes there waits until it is back, or the trigger is mended.
+func unconfigured(name string) sink.Kind {
+	return sink.Kind{Name: "unconfigured", Open: func(context.Context, map[string]any, sink.Env) (sink.Sink, error) {
+		return nil, &sink.Error{Class: sink.Misconfigured, Code: "unconfigured", Err: fmt.Errorf("the configuration has no %q any more", name)}
+	}}
+}
+
+// onlyHost is the one host that the operator's connection details lead to, "" if there
+// are several or none: a value that is bound to hosts then cannot be used.
+func onlyHost(conn map[string]any) string {
+	host := ""
+	for _, name := range []string{"host", "url", "servers", "bootstrap_servers", "endpoint_url"} {
+		text, _ := conn[name].(string)
+		for _, address := range strings.Split(text, ",") {
+			if address = strings.TrimSpace(address); address == "" {
+				continue
+			}
+			if u, err := url.Parse(address); err == nil && u.Host != "" {
+				address = u.Host
+			}
+			if h, _, err := net.SplitHostPort(address); err == nil {
+				address = h
+			}
+			if host != "" && host != address {
+				return ""
+			}
+			host = address
+		}
+	}
+	return host
 }
 
 // connection compiles the dynamic values in connection details; they cannot name the

@@ -144,8 +144,8 @@ func TestFailedValueIsAMatterOfTheDestination(t *testing.T) {
 
 func TestConnection(t *testing.T) {
 	c := compiled(t, with(`"msg_broker_queues":[{"name":"k","conn_details":{"servers":"mine:1","user":"u","password":"{{ a.token }}"},"timeout_secs":3},{"name":"k"},{"name":"k"},{"name":"unknown"}]`))
-	if len(c.Destinations) != 3 {
-		t.Fatalf("%d destinations, want those of configured brokers", len(c.Destinations))
+	if len(c.Destinations) != 4 {
+		t.Fatalf("%d destinations, want those of all queues", len(c.Destinations))
 	}
 	conn, key, err := c.Destinations[0].Conn(context.Background())
 	if err != nil || fmt.Sprint(conn) != "map[password:s3cret servers:base:1 user:u]" {
@@ -222,5 +222,41 @@ func TestPathsOfATrigger(t *testing.T) {
 	_, problems := k.Compile(&Record{Trigger: decoded(t, body)})
 	if len(asked) != 6 || len(problems) != 2 || problems[0].Pointer != "/condition" || !strings.Contains(problems[0].Detail, "no order") {
 		t.Errorf("asked %v, problems %v", asked, problems)
+	}
+}
+
+// TestBrokerThatIsGone keeps the destination of a stored trigger whose broker was taken
+// out of the configuration: what goes there waits, and is not lost.
+func TestBrokerThatIsGone(t *testing.T) {
+	c := compiled(t, `{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"a","model_name":"b"}],"msg_broker_queues":[{"id":"q1","name":"gone"}]}`)
+	if len(c.Destinations) != 1 || c.Destinations[0].ID != "q1" {
+		t.Fatalf("destinations %v, want q1", c.Destinations)
+	}
+	d := c.Destinations[0]
+	conn, _, err := d.Conn(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = d.Kind().Open(context.Background(), conn, sink.Env{}); sink.Classify(err).Class != sink.Misconfigured || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("open: %v, want misconfigured, naming the broker", err)
+	}
+}
+
+func TestOnlyHost(t *testing.T) {
+	for _, c := range []struct {
+		conn map[string]any
+		want string
+	}{
+		{map[string]any{"bootstrap_servers": "kafka:9092"}, "kafka"},
+		{map[string]any{"bootstrap_servers": "kafka:9092, kafka:9093"}, "kafka"},
+		{map[string]any{"bootstrap_servers": "a:1,b:1"}, ""},
+		{map[string]any{"url": "redis://u:p@cache:6379/0"}, "cache"},
+		{map[string]any{"host": "mq", "port": 5672}, "mq"},
+		{map[string]any{"host": "mq", "url": "amqp://other/"}, ""},
+		{nil, ""},
+	} {
+		if got := onlyHost(c.conn); got != c.want {
+			t.Errorf("%v: %q, want %q", c.conn, got, c.want)
+		}
 	}
 }
