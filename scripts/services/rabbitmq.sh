@@ -33,24 +33,26 @@ install() {
 }
 
 vars() {
-  local port=$1; cat <<E
+  local port dist epmd
+  port=$(cat "$d/port") dist=$(cat "$d/dist-port") epmd=$(cat "$d/epmd-port")
+  cat <<E
 HOME=/svc LANG=C.UTF-8 PATH=/usr/lib/rabbitmq/bin:/usr/sbin:/usr/bin:/sbin:/bin
-RABBITMQ_NODENAME=waltrigger$port@localhost RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_DIST_PORT=$((port + 2))
-ERL_EPMD_PORT=$((port + 3)) ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_BASE=/svc RABBITMQ_MNESIA_BASE=/svc/data RABBITMQ_LOG_BASE=/svc RABBITMQ_LOGS=-
+RABBITMQ_NODENAME=waltrigger$port@localhost RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_DIST_PORT=$dist
+ERL_EPMD_PORT=$epmd ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_BASE=/svc RABBITMQ_MNESIA_BASE=/svc/data RABBITMQ_LOG_BASE=/svc RABBITMQ_LOGS=-
 RABBITMQ_CONFIG_FILE=/svc/rabbitmq.conf RABBITMQ_ADVANCED_CONFIG_FILE=/svc/advanced.config RABBITMQ_ENABLED_PLUGINS_FILE=/svc/enabled_plugins
 RABBITMQ_CONF_ENV_FILE=/svc/env.conf RABBITMQ_FEATURE_FLAGS_FILE=/svc/feature_flags RABBITMQ_PID_FILE=/svc/rabbitmq.pid
 E
 }
 
 # Words that run a command in the tree, with $d as /svc.
-chrooted() { # PORT
+chrooted() {
   local ns=(unshare --mount --propagation private) user=(chroot)
   if [ -n "$svc_user" ]; then user=(chroot "--userspec=$(id -u "$svc_user"):$(id -g "$svc_user")"); else ns+=(--map-root-user); fi
   printf '%s\0' "${ns[@]}" bash -c 'r=$1 d=$2; shift 2
     mount --bind "$d" "$r/svc"; mount --rbind /dev "$r/dev"; mount --rbind /proc "$r/proc"; exec "$@"' - \
     "$root" "$d" "${user[@]}" "$root" /usr/bin/env -i
   # shellcheck disable=SC2046  # words
-  printf '%s\0' $(vars "$1")
+  printf '%s\0' $(vars)
 }
 
 start() {
@@ -59,7 +61,9 @@ start() {
   need unshare util-linux "run RabbitMQ in a mount namespace of its own"
   mkdir -p "$d/data"; chmod 755 "$d"
   port=$(pick_port "$d/port" "${RABBITMQ_PORT:-}" 24672)
-  mapfile -d '' in < <(chrooted "$port")
+  pick_port "$d/dist-port" "" $((port + 1000)) >/dev/null
+  alive "$d/epmd.pid" || pick_port "$d/epmd-port" "" $((port + 2000)) >/dev/null
+  mapfile -d '' in < <(chrooted)
   "${in[@]}" true >/dev/null 2>&1 ||
     die "RabbitMQ runs by chroot in a mount namespace of its own: be root, or let users make namespaces (kernel.unprivileged_userns_clone), or set WALTRIGGER_TEST_RABBITMQ to a server of your own"
   give_files "$d"
@@ -74,7 +78,7 @@ start() {
   } >"$d/rabbitmq.conf"
   echo '[].' >"$d/enabled_plugins"; : >"$d/env.conf"
   own "$d"
-  alive "$d/epmd.pid" || spawn "$d/epmd.pid" "$d/epmd.log" "${in[@]}" epmd -port $((port + 3)) -address 127.0.0.1
+  alive "$d/epmd.pid" || spawn "$d/epmd.pid" "$d/epmd.log" "${in[@]}" epmd -port "$(cat "$d/epmd-port")" -address 127.0.0.1
   : >"$d/server.log"
   spawn "$d/pid" "$d/server.log" "${in[@]}" rabbitmq-server
   for i in $(seq 600); do
@@ -96,7 +100,7 @@ case ${1:-} in
   wipe) stop; rm -rf "$d" ;;
   env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_RABBITMQ='$(url)'" ;;
   url) alive "$d/pid" || die "$name is not running"; url ;;
-  ctl) shift; mapfile -d '' in < <(chrooted "$(cat "$d/port")"); "${in[@]}" rabbitmqctl "$@" ;;
+  ctl) shift; mapfile -d '' in < <(chrooted); "${in[@]}" rabbitmqctl "$@" ;;
   status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
   *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
 esac

@@ -7,8 +7,10 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/sink/kafka"
 	"github.com/waltrigger/waltrigger/pkg/sink/lambda"
+	"github.com/waltrigger/waltrigger/pkg/sink/mqtt"
 	"github.com/waltrigger/waltrigger/pkg/sink/nats"
 	"github.com/waltrigger/waltrigger/pkg/sink/pubsub"
+	"github.com/waltrigger/waltrigger/pkg/sink/rabbitmq"
 	"github.com/waltrigger/waltrigger/pkg/sink/redis"
 	"github.com/waltrigger/waltrigger/pkg/sink/sns"
 	"github.com/waltrigger/waltrigger/pkg/sink/sqs"
@@ -19,8 +21,10 @@ import (
 var Kinds = []sink.Kind{
 	webhook.Kind,
 	kafka.Kind,
+	rabbitmq.Kind,
 	redis.Kind,
 	nats.Kind,
+	mqtt.Kind,
 	sqs.Kind,
 	sns.Kind,
 	pubsub.Kind,

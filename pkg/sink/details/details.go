@@ -95,6 +95,27 @@ func (r *Reader) Alias(second, name string) {
 	r.conn[name] = v
 }
 
+// Flatten reads a detail that is itself a table: its keys stand for details of the
+// names that names gives.
+func (r *Reader) Flatten(name string, names map[string]string) {
+	switch table := r.conn[name].(type) {
+	case nil:
+	case map[string]any:
+		conn := maps.Clone(r.conn)
+		for key, v := range table {
+			full, ok := names[key]
+			if !ok {
+				r.Add(name, "unknown", "has no setting %s; there are %s", key, strings.Join(slices.Sorted(maps.Keys(names)), ", "))
+				continue
+			}
+			conn[full] = v
+		}
+		r.conn = conn
+	default:
+		r.Add(name, "invalid", "must be a table")
+	}
+}
+
 // Present reports whether a detail is given, be it as a template.
 func (r *Reader) Present(name string) bool {
 	v, ok := r.conn[name]

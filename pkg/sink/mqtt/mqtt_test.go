@@ -29,6 +29,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const variable = "WALTRIGGER_TEST_MQTT"
 
+const script = "mosquitto" //nolint:misspell // the server's name
+
 func unique(name string) string { return fmt.Sprintf("waltrigger/%s/%d", name, time.Now().UnixNano()) }
 
 // subscriber keeps all that is published to a topic, over restarts of the server.
@@ -161,7 +163,7 @@ func withUsers(t *testing.T, files map[string][]byte) map[string][]byte {
 
 func TestConformance(t *testing.T) {
 	shared := brokertest.Server(t, variable)
-	own := brokertest.Start(t, "mosquitto", "MQTT", withUsers(t, nil), auth)
+	own := brokertest.Start(t, script, "MQTT", withUsers(t, nil), auth)
 	for _, tt := range []struct {
 		name, url, qos string
 		restart        func(t *testing.T, down func())
@@ -218,7 +220,7 @@ func expect(t *testing.T, err error, class sink.Class, code string) {
 
 func TestRefusals(t *testing.T) {
 	brokertest.Server(t, variable)
-	own := brokertest.Start(t, "mosquitto", "MQTT", withUsers(t, nil), auth+"\nmessage_size_limit 100000\nretain_available false")
+	own := brokertest.Start(t, script, "MQTT", withUsers(t, nil), auth+"\nmessage_size_limit 100000\nretain_available false")
 	as := func(user, password string) map[string]any {
 		return map[string]any{"url": own.URL, "username": user, "password": password}
 	}
@@ -266,7 +268,7 @@ func TestRetain(t *testing.T) {
 func TestTLS(t *testing.T) {
 	brokertest.Server(t, variable)
 	files := brokertest.Certificates(t)
-	own := brokertest.Start(t, "mosquitto", "MQTT", withUsers(t, files), auth+`
+	own := brokertest.Start(t, script, "MQTT", withUsers(t, files), auth+`
 certfile files/cert.pem
 keyfile files/key.pem
 cafile files/ca.pem

@@ -11,8 +11,14 @@ import (
 
 // connParams are the connection details, named as in nats-py.
 var connParams = slices.Concat([]sink.Param{
-	{Name: "servers", Required: true}, {Name: "user"}, {Name: "password", Secret: true}, {Name: "token", Secret: true},
-	{Name: "user_credentials"}, {Name: "creds"}, {Name: "nkeys_seed"}, {Name: "inbox_prefix"},
+	{Name: "servers", Required: true},
+	{Name: "user"},
+	{Name: "password", Secret: true},
+	{Name: "token", Secret: true},
+	{Name: "user_credentials"},
+	{Name: "creds"},
+	{Name: "nkeys_seed"},
+	{Name: "inbox_prefix"},
 }, details.TLSParams)
 
 const (

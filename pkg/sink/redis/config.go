@@ -13,8 +13,14 @@ import (
 
 // connParams are the connection details, named as in redis-py.
 var connParams = slices.Concat([]sink.Param{
-	{Name: "url", Secret: true}, {Name: "host"}, {Name: "port"}, {Name: "db"}, {Name: "username"}, {Name: "password", Secret: true},
-	{Name: "cluster"}, {Name: "ssl_ca_certs"},
+	{Name: "url", Secret: true},
+	{Name: "host"},
+	{Name: "port"},
+	{Name: "db"},
+	{Name: "username"},
+	{Name: "password", Secret: true},
+	{Name: "cluster"},
+	{Name: "ssl_ca_certs"},
 }, details.TLSParams)
 
 const (
