@@ -96,7 +96,7 @@ type Settings struct {
 type Delivery struct {
 	MaxInFlight   int      `yaml:"max_in_flight"`  // requests a destination
 	Queue         int      `yaml:"queue"`          // deliveries that wait for a destination
-	QueueBytes    int64    `yaml:"queue_bytes"`    // bodies that wait for all destinations
+	QueueBytes    int64    `yaml:"queue_bytes"`    // memory of what waits for all destinations, bytes
 	Window        int      `yaml:"window"`         // events done beyond the saved position: what a crash may repeat
 	ShutdownGrace Duration `yaml:"shutdown_grace"` // for what is under way at a stop
 }
