@@ -136,7 +136,7 @@ w.yaml:6: sources[2].publication_mode: "maybe": want auto, managed or existing
 w.yaml:6: sources[2].name: sources[1] has this name
 w.yaml:6: sources[2].content_types.Customer: the key must be app_label.ModelName
 w.yaml:6: sources[2].content_types.Customer: must be schema.table
-w.yaml:6: sources[2].content_types.A.b: is the same content type as a.B: case does not count
+w.yaml:6: sources[2].content_types.a.B: is the same content type as A.b: case does not count
 w.yaml:7: store.url: must be sqlite: and the path of a file
 w.yaml:9: admin.listen: "0.0.0.0:8080" is reachable from other machines and there is no token: either listen on loopback (127.0.0.1:8080), or set a token under admin.tokens
 w.yaml:10: ops.listen: "9090" is not host:port

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -92,8 +93,8 @@ func (l *loader) sources(c *Config) {
 
 func (l *loader) contentTypes(at string, types map[string]string) {
 	seen := map[string]string{}
-	for name, table := range types {
-		here := join(at, name)
+	for _, name := range slices.Sorted(maps.Keys(types)) {
+		here, table := join(at, name), types[name]
 		if !contentTypeName.MatchString(name) {
 			l.at(here, "the key must be app_label.ModelName")
 		}
