@@ -617,3 +617,22 @@ type nullSink struct {
 func (n *nullSink) Kind() *sink.Kind { return &n.kind }
 
 func (n *nullSink) Send(context.Context, []*sink.Message) []error { return nil }
+
+// TestDestinationsTakeTurnsWithAnOrderedSink shares one sink between two destinations
+// with the same connection details.
+func TestDestinationsTakeTurnsWithAnOrderedSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", Ordered: true, MaxBatch: 5}, delay: func() time.Duration { return time.Second }}
+		d, q, done := start(t, DefaultConfig(), r)
+		other := d.Destination("w2", r)
+		for i := range 20 {
+			enqueue(t, done, q, []job{{id: fmt.Sprintf("a%d", i), keys: []uint64{uint64(i)}}})
+			enqueue(t, done, other, []job{{id: fmt.Sprintf("b%d", i), keys: []uint64{uint64(i)}}})
+		}
+		d.Drain(context.Background())
+		if n := len(r.got()); n != 40 || r.most != 1 {
+			t.Errorf("%d arrived, %d sends at once, want 40 and 1", n, r.most)
+		}
+		d.Close()
+	})
+}

@@ -27,6 +27,21 @@ type pooled struct {
 	used  time.Time
 	ready chan struct{} // closed once sink or err is set
 	err   error
+	turn  chan struct{} // holds one while an ordered sink sends: it is promised one caller
+}
+
+// send lets the sink send. Destinations that share an ordered sink take turns.
+func (s *pooled) send(ctx context.Context, msgs []*sink.Message) []error {
+	if s.turn != nil {
+		select {
+		case s.turn <- struct{}{}:
+			defer func() { <-s.turn }()
+		case <-ctx.Done():
+			return sink.All(len(msgs), &sink.Error{Class: sink.Unavailable, Code: "busy",
+				Err: errors.New("another destination of the same broker was sending all the time")})
+		}
+	}
+	return s.sink.Send(ctx, msgs)
 }
 
 func newPool() *pool { return &pool{sinks: map[string]*pooled{}, swept: time.Now()} }
@@ -41,6 +56,9 @@ func (p *pool) get(ctx context.Context, t Target, key string, conn map[string]an
 	s, ok := p.sinks[key]
 	if !ok {
 		s = &pooled{ready: make(chan struct{})}
+		if kind.Ordered {
+			s.turn = make(chan struct{}, 1)
+		}
 		p.sinks[key] = s
 	}
 	s.uses++

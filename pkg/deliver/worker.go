@@ -69,7 +69,7 @@ func (w *worker) send(d *Deliverer, target Target, now time.Time) []error {
 	}
 	var errs []error
 	if len(w.msgs) > 0 {
-		errs = s.sink.Send(ctx, w.msgs)
+		errs = s.send(ctx, w.msgs)
 	}
 	if whole {
 		return errs
