@@ -9,6 +9,7 @@ import datetime
 import decimal
 import json
 import os
+import resource
 import sys
 import time
 import types
@@ -25,6 +26,9 @@ from django.utils import timesince, timezone  # noqa: E402
 from django.utils.safestring import mark_safe  # noqa: E402
 
 VERSION = "Django %s" % django.get_version()
+
+# Django has no limits: {{ x|ljust:20000000000 }} would take all memory of the machine.
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 
 REAL = datetime.datetime
 frozen = None  # what now() gives, or None
