@@ -307,12 +307,20 @@ func (v *validator) queue(at string, q *Queue, what string, find func(string) (E
 		v.add(at+"/name", CodeUnknown, "the configuration has no %s %q%s", what, q.Name, DidYouMean(q.Name, known))
 		return
 	}
+	for _, p := range q.ConnDetails {
+		if namesFile.MatchString(p.Name) {
+			v.add(at+"/conn_details/"+escapePointer(p.Name), CodeNotAllowed, "names a file of the daemon's machine: only the configuration may")
+		}
+	}
 	conn := v.extend(at+"/conn_details/", e.Conn, q.ConnDetails)
 	params := v.extend(at+"/parameters/", e.Params, q.Parameters)
 	if e.Kind.Check != nil {
 		v.Problems = Join(v.Problems, fromSink(at, e.Kind.Check(conn, params)))
 	}
 }
+
+// namesFile matches connection details that are paths of files.
+var namesFile = regexp.MustCompile(`(?i)(file|certs?|creds|credentials|verify|_path)$`)
 
 // extend adds ps to base, whose keys cannot be set anew.
 func (v *validator) extend(at string, base map[string]any, ps Params) map[string]any {
