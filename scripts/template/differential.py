@@ -1,6 +1,6 @@
-"""Compare pkg/template with Django on random templates: differential.py RENDER N SEED.
+"""Compare pkg/template with Django on random templates: differential.py WALTRIGGER N SEED.
 
-RENDER is the command that renders JSON lines. Exits with 1 if anything differs.
+WALTRIGGER is the program, whose render --jsonl is asked. Exits with 1 if anything differs.
 """
 
 import itertools
@@ -30,13 +30,13 @@ def brief(case):
 
 def main():
     verbose = len(sys.argv) > 4
-    render, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    waltrigger, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     stream = itertools.islice(generate.cases(seed), count)
     done = different = budget = errors = 0
     spent = 0.0
     while batch := list(itertools.islice(stream, BATCH)):
         lines = "".join(json.dumps(c) + "\n" for c in batch).encode()
-        out = subprocess.run([render], input=lines, stdout=subprocess.PIPE, check=True).stdout
+        out = subprocess.run([waltrigger, "render", "--jsonl"], input=lines, stdout=subprocess.PIPE, check=True).stdout
         answers = [json.loads(line) for line in out.decode().split("\n") if line]
         assert len(answers) == len(batch)
         for case, answer in zip(batch, answers):

@@ -3,6 +3,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source scripts/template/django.sh
-mkdir -p .work/bin
-"${GO:-go}" build -o .work/bin/render ./scripts/template/render
-exec "$DJANGO_PYTHON" scripts/template/differential.py .work/bin/render "${1:-100000}" "${2:-1}"
+make -s build
+exec "$DJANGO_PYTHON" scripts/template/differential.py bin/waltrigger "${1:-100000}" "${2:-1}"
