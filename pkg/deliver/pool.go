@@ -37,8 +37,10 @@ func (s *pooled) send(ctx context.Context, msgs []*sink.Message) []error {
 		case s.turn <- struct{}{}:
 			defer func() { <-s.turn }()
 		case <-ctx.Done():
-			return sink.All(len(msgs), &sink.Error{Class: sink.Unavailable, Code: "busy",
-				Err: errors.New("another destination of the same broker was sending all the time")})
+			return sink.All(len(msgs), &sink.Error{
+				Class: sink.Unavailable, Code: "busy",
+				Err: errors.New("another destination of the same broker was sending all the time"),
+			})
 		}
 	}
 	return s.sink.Send(ctx, msgs)

@@ -123,8 +123,10 @@ func TestValidate(t *testing.T) {
 			"fixed", with(`"msg_broker_queues":[{"name":"fixed","conn_details":{"bootstrap_servers":"k:1"},"parameters":{"topic":"t","x":"y"}}]`), nil,
 			"/msg_broker_queues/0/conn_details/bootstrap_servers not_allowed;/msg_broker_queues/0/parameters/topic not_allowed", "",
 		},
-		{"a file of the daemon's machine", with(`"actions":[{"name":"open","conn_details":{"bootstrap_servers":"x","ssl_cafile":"/etc/shadow"}}]`), nil,
-			"/actions/0/conn_details/ssl_cafile not_allowed", ""},
+		{
+			"a file of the daemon's machine", with(`"actions":[{"name":"open","conn_details":{"bootstrap_servers":"x","ssl_cafile":"/etc/shadow"}}]`), nil,
+			"/actions/0/conn_details/ssl_cafile not_allowed", "",
+		},
 		{"what the kind lacks", with(`"actions":[{"name":"open","parameters":{"partition":"7"}}]`), nil, "/actions/0/conn_details/bootstrap_servers required;/actions/0/parameters/partition invalid", ""},
 		{"numbers as a file has them", with(`"actions":[{"name":"open","conn_details":{"bootstrap_servers":"x"},"parameters":{"partition":7}}]`), nil, "", ""},
 		{"templates", model("Sale", ""), func(e *Env) {

@@ -39,8 +39,15 @@ import (
 // Params are the connection details, named as the arguments of clients in Python. verify
 // is a file of certificates to trust; role_arn is assumed with what the others give.
 var Params = []sink.Param{
-	{Name: "region"}, {Name: "region_name"}, {Name: "endpoint_url"}, {Name: "aws_access_key_id"}, {Name: "aws_secret_access_key", Secret: true},
-	{Name: "aws_session_token", Secret: true}, {Name: "role_arn"}, {Name: "external_id", Secret: true}, {Name: "verify"},
+	{Name: "region"},
+	{Name: "region_name"},
+	{Name: "endpoint_url"},
+	{Name: "aws_access_key_id"},
+	{Name: "aws_secret_access_key", Secret: true},
+	{Name: "aws_session_token", Secret: true},
+	{Name: "role_arn"},
+	{Name: "external_id", Secret: true},
+	{Name: "verify"},
 }
 
 // Pattern compiles when it is first used: most installations use none of these sinks.

@@ -250,10 +250,10 @@ func TestAnswers(t *testing.T) {
 		{"signature", func(w http.ResponseWriter) {
 			refuse(w, 403, "InvalidSignatureException", "The Canonical String should have been x-amz-security-token:s3cret-token/+=")
 		}, sink.Misconfigured, "not_authorized", 0},
-		{"bad signature that names no code", func(w http.ResponseWriter) { w.WriteHeader(403) }, sink.Misconfigured, "not_authorized", 0},
+		{"bad signature that names no code", func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) }, sink.Misconfigured, "not_authorized", 0},
 		{"key of an encryption", func(w http.ResponseWriter) { refuse(w, 502, "KMSDisabledException", "key disabled") }, sink.Misconfigured, "not_authorized", 0},
 		{"broken", func(w http.ResponseWriter) { refuse(w, 500, "ServiceException", "oops") }, sink.Unavailable, "aws_error", 0},
-		{"proxy", func(w http.ResponseWriter) { http.Error(w, "<html>bad gateway</html>", 502) }, sink.Unavailable, "", 0},
+		{"proxy", func(w http.ResponseWriter) { http.Error(w, "<html>bad gateway</html>", http.StatusBadGateway) }, sink.Unavailable, "", 0},
 		{"conflict", func(w http.ResponseWriter) { refuse(w, 409, "ResourceConflictException", "being updated") }, sink.Rejected, "aws_error", 0},
 	}
 	srv := newService(t)

@@ -28,8 +28,14 @@ import (
 // connParams are the connection details. Without credentials the machine's own are used:
 // GOOGLE_APPLICATION_CREDENTIALS, gcloud's, or those of the metadata service.
 var connParams = []sink.Param{
-	{Name: "project", Required: true}, {Name: "topic", Required: true}, {Name: "credentials_file"}, {Name: "credentials_json", Secret: true},
-	{Name: "quota_project"}, {Name: "endpoint"}, {Name: "emulator_host"}, {Name: "enable_message_ordering"},
+	{Name: "project", Required: true},
+	{Name: "topic", Required: true},
+	{Name: "credentials_file"},
+	{Name: "credentials_json", Secret: true},
+	{Name: "quota_project"},
+	{Name: "endpoint"},
+	{Name: "emulator_host"},
+	{Name: "enable_message_ordering"},
 }
 
 const (

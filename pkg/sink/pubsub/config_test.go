@@ -100,8 +100,12 @@ func TestOpenRefusesOtherCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, more := range []map[string]any{
-		{"credentials_file": file}, {"credentials_file": file + "x"}, {"credentials_json": `{"type":"service_account","private_key":"s3cret"}`},
-		{"credentials_json": `{"type":"authorized_user","refresh_token":"s3cret"}`}, {"credentials_json": 5}, {"topic": "x"},
+		{"credentials_file": file},
+		{"credentials_file": file + "x"},
+		{"credentials_json": `{"type":"service_account","private_key":"s3cret"}`},
+		{"credentials_json": `{"type":"authorized_user","refresh_token":"s3cret"}`},
+		{"credentials_json": 5},
+		{"topic": "x"},
 	} {
 		conn := map[string]any{"project": project, "topic": "sales"}
 		maps.Copy(conn, more)
