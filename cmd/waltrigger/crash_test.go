@@ -171,7 +171,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestOneTransactionRestart stops the daemon inside a large transaction.
+// TestRestartWithinATransaction stops the daemon inside a large transaction.
 func TestRestartWithinATransaction(t *testing.T) {
 	db, hook := newDatabase(t), newReceiver(t)
 	p := startDaemon(t, db.url, loopback)
