@@ -22,7 +22,7 @@ type Set struct {
 
 	mu      sync.Mutex
 	ctx     context.Context // of what is under way, nil = nothing is
-	stop    func() bool
+	stop    func()
 	open    map[*conn]struct{}
 	refused error // why the last dial since Begin failed
 }
@@ -37,17 +37,28 @@ func (s *Set) Begin(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ctx, s.refused = ctx, nil
-	s.stop = context.AfterFunc(ctx, s.CloseAll)
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		s.CloseAll()
+	})
+	s.stop = func() {
+		if !stop() {
+			<-closed
+		}
+	}
 }
 
-// End ends what Begin began.
+// End ends what Begin began. If the context ended it waits until the connections are
+// closed: later it would be those of the next Begin.
 func (s *Set) End() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stop != nil {
-		s.stop()
-	}
+	stop := s.stop
 	s.ctx, s.stop = nil, nil
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
 }
 
 // Dial opens a connection; with config not nil it speaks TLS.
