@@ -32,8 +32,13 @@ func New(dial func(ctx context.Context, network, address string) (net.Conn, erro
 	return &Set{dial: dial, open: map[*conn]struct{}{}}
 }
 
-// Begin makes dials and connections end with ctx, until End.
-func (s *Set) Begin(ctx context.Context) {
+// Begin makes dials and connections end with ctx, until End. If ctx has ended already it
+// begins nothing and says so: the connections close in a goroutine of their own, and until
+// then a client would still write to them.
+func (s *Set) Begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ctx, s.refused = ctx, nil
@@ -47,6 +52,7 @@ func (s *Set) Begin(ctx context.Context) {
 			<-closed
 		}
 	}
+	return nil
 }
 
 // End ends what Begin began. If the context ended it waits until the connections are

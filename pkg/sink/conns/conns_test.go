@@ -2,25 +2,34 @@ package conns
 
 import (
 	"context"
+	"errors"
 	"net"
 	"runtime"
 	"testing"
 )
 
-// TestEndOutlastsNothing begins with a context that has ended: what it closes must not be
-// the connections of the next Begin.
-func TestEndOutlastsNothing(t *testing.T) {
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	s := New(func(context.Context, string, string) (net.Conn, error) {
+func pipes(t *testing.T) *Set {
+	return New(func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe()
 		t.Cleanup(func() { here.Close(); there.Close() })
 		return here, nil
 	})
+}
+
+// TestEndOutlastsNothing ends a context between Begin and End: what it closes must not be
+// the connections of the next Begin.
+func TestEndOutlastsNothing(t *testing.T) {
+	s := pipes(t)
 	for range 2000 {
-		s.Begin(ended)
+		ending, cancel := context.WithCancel(t.Context())
+		if err := s.Begin(ending); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
 		s.End()
-		s.Begin(t.Context())
+		if err := s.Begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := s.Dial(t.Context(), "tcp", "x:1", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -30,5 +39,19 @@ func TestEndOutlastsNothing(t *testing.T) {
 		}
 		s.CloseAll()
 		s.End()
+	}
+}
+
+// TestBeginAfterTheEnd begins with a context that has ended: a client must not come to
+// write to a connection that is about to be closed.
+func TestBeginAfterTheEnd(t *testing.T) {
+	s := pipes(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Begin(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Dial(t.Context(), "tcp", "x:1", nil); !errors.Is(err, errIdle) {
+		t.Errorf("dialled: %v", err)
 	}
 }

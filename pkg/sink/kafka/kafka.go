@@ -13,13 +13,13 @@ package kafka
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"net"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/sink/conns"
 )
 
 // Kind is the kind of Kafka queues.
@@ -39,7 +39,7 @@ var Kind = sink.Kind{
 // Sink sends to one cluster.
 type Sink struct {
 	cfg   *config
-	conns *conns
+	conns *conns.Set
 
 	client     sarama.Client // nil = to be made
 	topics     map[string]*topic
@@ -71,16 +71,25 @@ func open(conn map[string]any, env sink.Env) (*Sink, error) {
 	if err != nil {
 		return nil, &sink.Error{Class: sink.Misconfigured, Code: codeConfig, Err: err}
 	}
-	s := &Sink{cfg: cfg, conns: newConns(env.Dial), producerID: -1, topics: map[string]*topic{}, queues: map[topicPartition]*queue{}}
+	s := &Sink{cfg: cfg, conns: conns.New(env.Dial), producerID: -1, topics: map[string]*topic{}, queues: map[topicPartition]*queue{}}
 	cfg.sarama.Net.Proxy.Enable = true
-	cfg.sarama.Net.Proxy.Dialer = s.conns
+	cfg.sarama.Net.Proxy.Dialer = dialer{s.conns}
 	return s, nil
+}
+
+// dialer dials for sarama, which knows no contexts.
+type dialer struct{ set *conns.Set }
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return d.set.Dial(context.Background(), network, address, nil)
 }
 
 // Send sends msgs; see sink.Sink.
 func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
-	s.conns.begin(ctx)
-	defer s.conns.end()
+	if err := s.conns.Begin(ctx); err != nil {
+		return sink.All(len(msgs), classify(err))
+	}
+	defer s.conns.End()
 	t := &transfer{Sink: s, ctx: ctx, msgs: msgs}
 	t.run()
 	if t.failed {
@@ -102,7 +111,7 @@ func (s *Sink) Close() error {
 
 func (s *Sink) disconnect() {
 	s.producerID = -1
-	s.conns.closeAll()
+	s.conns.CloseAll()
 	if s.client != nil {
 		_ = s.client.Close() // its connections are closed already
 		s.client = nil
@@ -111,7 +120,7 @@ func (s *Sink) disconnect() {
 }
 
 // connect makes sure of a client and a producer id.
-func (s *Sink) connect() error {
+func (s *Sink) connect(ctx context.Context) error {
 	if s.client == nil {
 		c, err := sarama.NewClient(s.cfg.brokers, s.cfg.sarama)
 		if err != nil {
@@ -123,6 +132,13 @@ func (s *Sink) connect() error {
 		return nil
 	}
 	r, err := s.client.InitProducerID()
+	// A broker that has just started has no ids to give yet.
+	for range attempts - 1 {
+		if err != nil || r.Err != sarama.ErrOffsetsLoadInProgress || !pause(ctx) {
+			break
+		}
+		r, err = s.client.InitProducerID()
+	}
 	if err != nil {
 		return err
 	}
@@ -180,11 +196,4 @@ func (s *Sink) partition(t *topic, m *sink.Message) int32 {
 var murmur2 = sarama.NewMurmur2Partitioner("")
 
 // fail describes err for whoever waits for the message.
-func (t *transfer) fail(err error) error {
-	if t.ctx.Err() != nil {
-		err = fmt.Errorf("%w: %w", t.ctx.Err(), err)
-	} else if refused := t.conns.refusal(); refused != nil && !errors.Is(err, refused) {
-		err = fmt.Errorf("%w: %w", err, refused)
-	}
-	return classify(err)
-}
+func (t *transfer) fail(err error) error { return classify(t.conns.Error(t.ctx, err)) }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	attempts    = 3 // of one and the same batch, whose sequence numbers let the broker know it again
+	attempts    = 3 // of one and the same request; the sequence numbers of a batch let the broker know it again
 	attemptWait = 100 * time.Millisecond
 	ackTime     = 30 * time.Second // for the replicas, at most
 )
@@ -53,11 +53,7 @@ type outcome struct {
 }
 
 func (t *transfer) run() {
-	if err := t.ctx.Err(); err != nil {
-		t.failAll(err)
-		return
-	}
-	if err := t.connect(); err != nil {
+	if err := t.connect(t.ctx); err != nil {
 		t.broken = true
 		t.failAll(err)
 		return
@@ -69,7 +65,7 @@ func (t *transfer) run() {
 			q.active = len(q.waiting) > 0 || len(q.sent) > 0
 			return !q.active
 		})
-		if again && !t.pause() {
+		if again && !pause(t.ctx) {
 			for _, q := range t.active {
 				t.failQueue(q, t.ctx.Err())
 				q.active = false
@@ -82,14 +78,14 @@ func (t *transfer) run() {
 	}
 }
 
-// pause waits before batches are sent again; false = the context ended.
-func (t *transfer) pause() bool {
+// pause waits before something is sent again; false = the context ended.
+func pause(ctx context.Context) bool {
 	timer := time.NewTimer(attemptWait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-t.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }

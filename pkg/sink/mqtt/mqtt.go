@@ -128,10 +128,9 @@ func (s *Sink) connect(ctx context.Context) error {
 
 // Send sends msgs; see sink.Sink.
 func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
-	if ctx.Err() != nil {
-		return sink.All(len(msgs), classify(ctx.Err()))
+	if err := s.conns.Begin(ctx); err != nil {
+		return sink.All(len(msgs), classify(err))
 	}
-	s.conns.Begin(ctx)
 	defer s.conns.End()
 	if err := s.connect(ctx); err != nil {
 		s.conns.CloseAll()
@@ -288,9 +287,10 @@ func (s *Sink) Close() error {
 			// A server that is not told takes the end for a failure of the client.
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			s.conns.Begin(ctx)
-			_ = s.link.client.Disconnect(&paho.Disconnect{})
-			s.conns.End()
+			if s.conns.Begin(ctx) == nil {
+				_ = s.link.client.Disconnect(&paho.Disconnect{})
+				s.conns.End()
+			}
 		}
 	}
 	s.disconnect()

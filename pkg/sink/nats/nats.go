@@ -133,7 +133,9 @@ func (s *Sink) connect(ctx context.Context) error {
 
 // Send sends msgs; see sink.Sink.
 func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
-	s.conns.Begin(ctx)
+	if err := s.conns.Begin(ctx); err != nil {
+		return sink.All(len(msgs), classify(err))
+	}
 	defer s.conns.End()
 	if err := s.connect(ctx); err != nil {
 		s.disconnect()

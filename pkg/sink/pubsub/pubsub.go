@@ -115,7 +115,9 @@ func (s *Sink) connect() error {
 
 // Send publishes msgs; see sink.Sink.
 func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
-	s.conns.Begin(ctx)
+	if err := s.conns.Begin(ctx); err != nil {
+		return sink.All(len(msgs), sink.Network(err))
+	}
 	defer s.conns.End()
 	t := &transfer{Sink: s, errs: make([]error, len(msgs))}
 	if err := t.begin(ctx); err != nil {
@@ -138,9 +140,6 @@ func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
 // begin connects and fetches a token; the error is classified.
 func (t *transfer) begin(ctx context.Context) error {
 	t.ctx = ctx
-	if ctx.Err() != nil {
-		return sink.Network(ctx.Err())
-	}
 	if t.creds != nil {
 		token, err := t.creds.token(ctx)
 		if err != nil {

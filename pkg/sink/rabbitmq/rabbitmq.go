@@ -146,10 +146,9 @@ func (l *link) channel(exchange string) (*channel, error) {
 
 // Send sends msgs; see sink.Sink.
 func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
-	if ctx.Err() != nil {
-		return sink.All(len(msgs), classify(ctx.Err()))
+	if err := s.conns.Begin(ctx); err != nil {
+		return sink.All(len(msgs), classify(err))
 	}
-	s.conns.Begin(ctx)
 	defer s.conns.End()
 	if err := s.connect(ctx); err != nil {
 		s.conns.CloseAll()
@@ -160,7 +159,7 @@ func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
 	}
 	t := &transfer{Sink: s, ctx: ctx, msgs: msgs}
 	t.run()
-	if ctx.Err() != nil || s.link.conn.IsClosed() {
+	if t.broken || ctx.Err() != nil || s.link.conn.IsClosed() {
 		s.disconnect()
 	}
 	return t.errs
@@ -171,9 +170,10 @@ func (s *Sink) Close() error {
 	if s.link != nil && !s.link.conn.IsClosed() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		s.conns.Begin(ctx)
-		_ = s.link.conn.CloseDeadline(time.Now().Add(time.Second)) // closed below in any case
-		s.conns.End()
+		if s.conns.Begin(ctx) == nil {
+			_ = s.link.conn.CloseDeadline(time.Now().Add(time.Second)) // closed below in any case
+			s.conns.End()
+		}
 	}
 	s.disconnect()
 	return nil

@@ -16,9 +16,10 @@ import (
 // transfer is one Send.
 type transfer struct {
 	*Sink
-	ctx  context.Context
-	msgs []*sink.Message
-	errs []error
+	ctx    context.Context
+	msgs   []*sink.Message
+	errs   []error
+	broken bool // the connection is of no more use
 }
 
 // sent is a message that waits for its confirm.
@@ -32,7 +33,10 @@ func (t *transfer) fail(i int, err error) {
 	if t.errs == nil {
 		t.errs = make([]error, len(t.msgs))
 	}
-	t.errs[i] = classify(t.conns.Error(t.ctx, err))
+	e := classify(t.conns.Error(t.ctx, err))
+	// A connection that failed under a write says only later that it is closed.
+	t.broken = t.broken || e.Code == sink.CodeReset && !errors.Is(err, errLost)
+	t.errs[i] = e
 }
 
 // large is from what size on a message is sent alone, so that it alone is blamed if the

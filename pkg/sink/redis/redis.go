@@ -109,7 +109,9 @@ func (s *Sink) connect() {
 
 // Send sends msgs; see sink.Sink.
 func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
-	s.conns.Begin(ctx)
+	if err := s.conns.Begin(ctx); err != nil {
+		return sink.All(len(msgs), classify(err))
+	}
 	defer s.conns.End()
 	s.connect()
 	errs, broken := s.send(ctx, msgs)
