@@ -137,7 +137,7 @@ w.yaml:6: sources[2].name: sources[1] has this name
 w.yaml:6: sources[2].content_types.Customer: the key must be app_label.ModelName
 w.yaml:6: sources[2].content_types.Customer: must be schema.table
 w.yaml:6: sources[2].content_types.a.B: is the same content type as A.b: case does not count
-w.yaml:7: store.url: must be sqlite: and the path of a file
+w.yaml:7: store.url: the scheme "oracle" is not known; write sqlite:PATH, postgres://… or mysql://…
 w.yaml:9: admin.listen: "0.0.0.0:8080" is reachable from other machines and there is no token: either listen on loopback (127.0.0.1:8080), or set a token under admin.tokens
 w.yaml:10: ops.listen: "9090" is not host:port
 w.yaml:12: brokers.b.broker_type: "pigeon" is unknown here; there is KINDS
@@ -203,7 +203,7 @@ triggers: ["["]
 		`w.yaml:5: sources[2].content_types.Customer: must be schema.table`,
 		`w.yaml:6: sources[3].url: must begin with postgres://`,
 		`w.yaml:7: sources[4].publication_mode: "maybe": want`,
-		`w.yaml:8: store.url: must be sqlite:`,
+		`w.yaml:8: store.url: the scheme "oracle" is not known`,
 		`w.yaml:10: admin.listen: "0.0.0.0:8080" is reachable from other machines and there is no token: either listen on loopback (127.0.0.1:8080), or set a token`,
 		`w.yaml:11: ops.listen: "9090" is not host:port`,
 		`w.yaml:13: brokers.b.broker_type: "pigeon" is unknown here`,

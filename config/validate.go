@@ -15,6 +15,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/sink/all"
+	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
@@ -32,8 +33,8 @@ var (
 // validate says what is wrong with settings that could be read.
 func (l *loader) validate(c *Config) {
 	l.sources(c)
-	if url := string(c.Store.URL); !strings.HasPrefix(url, "sqlite:") || strings.Trim(url[len("sqlite:"):], "/") == "" {
-		l.at("store.url", "must be sqlite: and the path of a file")
+	if err := store.CheckURL(string(c.Store.URL)); err != nil {
+		l.at("store.url", "%v", err)
 	}
 	l.listeners(c)
 	l.tokens(c)

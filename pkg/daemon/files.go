@@ -11,6 +11,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/config"
 	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
@@ -57,14 +58,19 @@ func (f *files) apply(ctx context.Context) error {
 	if err == nil {
 		err = f.replace(ctx, wanted)
 	}
-	var unavailable *api.UnavailableError
-	if !errors.As(err, &unavailable) { // else the next look tries again
+	if !passing(err) { // else the next look tries again
 		f.seen = state
 	}
 	if err == nil {
 		f.triggers.log.Info("trigger files applied", "files", len(paths), "triggers", len(wanted))
 	}
 	return err
+}
+
+// passing reports whether err may be gone at the next attempt.
+func passing(err error) bool {
+	var unavailable *api.UnavailableError
+	return errors.As(err, &unavailable) || errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrInDoubt)
 }
 
 func fingerprint(paths []string) string {

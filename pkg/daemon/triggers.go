@@ -44,15 +44,18 @@ type triggers struct {
 }
 
 func (s *triggers) List(ctx context.Context, q trigger.Query) ([]trigger.Record, error) {
-	return s.store.Triggers(ctx, q)
+	rs, err := s.store.Triggers(ctx, q)
+	return rs, s.told(err)
 }
 
 func (s *triggers) Get(ctx context.Context, id int64) (trigger.Record, error) {
-	return s.store.Trigger(ctx, id)
+	r, err := s.store.Trigger(ctx, id)
+	return r, s.told(err)
 }
 
 func (s *triggers) ByName(ctx context.Context, name string) (trigger.Record, error) {
-	return s.store.TriggerByName(ctx, name)
+	r, err := s.store.TriggerByName(ctx, name)
+	return r, s.told(err)
 }
 
 func (s *triggers) Check(ctx context.Context, id int64, t *trigger.Trigger) []trigger.Problem {
@@ -66,21 +69,40 @@ func (s *triggers) Check(ctx context.Context, id int64, t *trigger.Trigger) []tr
 }
 
 func (s *triggers) Create(ctx context.Context, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
-	return s.create(ctx, t, trigger.FromAPI, o)
+	r, err := s.create(ctx, t, trigger.FromAPI, o)
+	return r, s.told(err)
 }
 
 func (s *triggers) Replace(ctx context.Context, id int64, t *trigger.Trigger, o api.WriteOptions) (trigger.Record, error) {
-	if err := s.ownedByFile(ctx, id); err != nil {
-		return trigger.Record{}, err
+	err := s.ownedByFile(ctx, id)
+	if err != nil {
+		return trigger.Record{}, s.told(err)
 	}
-	return s.replace(ctx, id, t, o)
+	r, err := s.replace(ctx, id, t, o)
+	return r, s.told(err)
 }
 
 func (s *triggers) Delete(ctx context.Context, id, ifRevision int64) error {
-	if err := s.ownedByFile(ctx, id); err != nil {
+	err := s.ownedByFile(ctx, id)
+	if err == nil {
+		err = s.remove(ctx, id, ifRevision)
+	}
+	return s.told(err)
+}
+
+// told makes of a failure of the store the API's answer.
+func (s *triggers) told(err error) error {
+	var detail string
+	switch {
+	case errors.Is(err, store.ErrInDoubt):
+		detail = "the connection to the store broke while it was committing: the change may have been made; read before you send it again"
+	case errors.Is(err, store.ErrUnavailable):
+		detail = "the store cannot be used now, and nothing was changed; the log says why"
+	default:
 		return err
 	}
-	return s.remove(ctx, id, ifRevision)
+	s.log.Error("answer: the store failed", "err", err)
+	return &api.UnavailableError{Code: "store_unavailable", Detail: detail, RetryAfter: 5 * time.Second}
 }
 
 // ownedByFile refuses to change a trigger that the operator keeps in a file.

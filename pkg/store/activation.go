@@ -4,19 +4,18 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
-func saveActivations(ctx context.Context, tx *sql.Tx, id int64, as []trigger.Activation) error {
+func saveActivations(ctx context.Context, tx *transaction, id int64, as []trigger.Activation) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM activations WHERE trigger_id = ?`, id); err != nil {
 		return err
 	}
 	for i, a := range as {
-		_, err := tx.ExecContext(ctx, `INSERT INTO activations (trigger_id, place, source, app_label, model_name, signal,
+		_, err := tx.ExecContext(ctx, `INSERT INTO activations (trigger_id, place, source, app_label, model_name, signal_name,
 			table_schema, table_name, state, seq, position, blocker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			id, i, a.ContentType.Source, a.ContentType.AppLabel, a.ContentType.ModelName, a.Signal.String(),
 			a.Schema, a.Table, string(a.State), strconv.FormatUint(a.Seq, 10), string(a.Position), a.Blocker)
@@ -28,11 +27,11 @@ func saveActivations(ctx context.Context, tx *sql.Tx, id int64, as []trigger.Act
 }
 
 // loadActivations fills in the activations of rs, which are ordered by id.
-func loadActivations(ctx context.Context, tx *sql.Tx, rs []trigger.Record) error {
+func loadActivations(ctx context.Context, tx *transaction, rs []trigger.Record) error {
 	if len(rs) == 0 {
 		return nil
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT trigger_id, source, app_label, model_name, signal, table_schema, table_name,
+	rows, err := tx.QueryContext(ctx, `SELECT trigger_id, source, app_label, model_name, signal_name, table_schema, table_name,
 		state, seq, position, blocker FROM activations WHERE trigger_id BETWEEN ? AND ? ORDER BY trigger_id, place`,
 		rs[0].Trigger.ID, rs[len(rs)-1].Trigger.ID)
 	if err != nil {
@@ -62,10 +61,10 @@ func scanActivation(rows *sql.Rows) (id int64, a trigger.Activation, err error) 
 		return id, a, err
 	}
 	if a.Signal, err = signal.Parse(name); err != nil {
-		return id, a, fmt.Errorf("trigger %d: %w", id, err)
+		return id, a, damaged("trigger %d: %w", id, err)
 	}
 	if a.Seq, err = strconv.ParseUint(seq, 10, 64); err != nil {
-		return id, a, fmt.Errorf("trigger %d: read activation: %w", id, err)
+		return id, a, damaged("trigger %d: read activation: %w", id, err)
 	}
 	return id, a, nil
 }

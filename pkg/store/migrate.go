@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -11,10 +10,15 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// Migrations are named NNNN_what.<dialect>.sql: one number has one file a dialect.
+// Migrations are named NNNN_what.<dialect>.sql: one number has one file a dialect. In
+// MySQL each statement commits by itself, so those of .mysql.sql must bear to be run
+// again after a crash in between.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// versionTable keeps the version of the schema, and marks it as ours.
+const versionTable = "waltrigger_version"
 
 // dialectFS shows only the migrations of one dialect.
 type dialectFS struct {
@@ -35,12 +39,12 @@ func (d dialectFS) ReadDir(name string) ([]fs.DirEntry, error) {
 
 // migrate brings the schema up to date. A schema of a later version is left alone and
 // is an error: it may mean what this one does not know.
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, suffix string) error {
+func migrate(ctx context.Context, db *pool) error {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	p, err := goose.NewProvider(dialect, db, dialectFS{sub.(fs.ReadDirFS), suffix})
+	p, err := goose.NewProvider(db.d.goose, db.DB, dialectFS{sub.(fs.ReadDirFS), db.d.suffix}, goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}

@@ -18,14 +18,21 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
+// sqliteDialect is a file that this process alone has open.
+var sqliteDialect = dialect{
+	goose: goose.DialectSQLite3, suffix: ".sqlite.sql",
+	view:     sql.TxOptions{ReadOnly: true},
+	answered: func(error) bool { return true },
+}
+
 // applicationID marks a file as ours ("walt"), so that another program's database is
 // not migrated.
 const applicationID = 0x77616c74
 
 // openSQLite opens the file at path for this process alone.
 func (s *Store) openSQLite(ctx context.Context, path string) error {
-	if path == "" || strings.HasPrefix(path, ":memory:") {
-		return errors.New("the url names no file; write sqlite:PATH")
+	if err := checkPath(path); err != nil {
+		return err
 	}
 	path, err := prepareFile(path)
 	if err != nil {
@@ -43,26 +50,37 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
 		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
 		"&_pragma=foreign_keys(1)&_pragma=cache_size(-1024)"
-	if s.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate"); err != nil {
+	write, err := sql.Open("sqlite", dsn+"&_txlock=immediate")
+	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	s.close = append(s.close, s.write.Close)
-	s.write.SetMaxOpenConns(1)
+	s.close = append(s.close, write.Close)
+	write.SetMaxOpenConns(1) // writers queue here instead of meeting SQLITE_BUSY
+	s.write = &pool{write, &sqliteDialect}
 	if s.lost, err = sameFile(path); err != nil {
 		return err
 	}
-	if err := claim(ctx, s.write, path); err != nil {
+	if err := claim(ctx, write, path); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.write, goose.DialectSQLite3, ".sqlite.sql"); err != nil {
+	if err := migrate(ctx, s.write); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if s.read, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
+	read, err := sql.Open("sqlite", dsn+"&_pragma=query_only(1)")
+	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	s.close = append(s.close, s.read.Close)
-	s.read.SetMaxOpenConns(4)
-	s.read.SetMaxIdleConns(1)
+	s.close = append(s.close, read.Close)
+	read.SetMaxOpenConns(4)
+	read.SetMaxIdleConns(1)
+	s.read = &pool{read, &sqliteDialect}
+	return nil
+}
+
+func checkPath(path string) error {
+	if strings.Trim(path, "/") == "" || strings.HasPrefix(path, ":memory:") {
+		return errors.New("the url names no file; write sqlite:PATH")
+	}
 	return nil
 }
 

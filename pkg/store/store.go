@@ -5,20 +5,22 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
-// Store is the metadata store. Any goroutine may use it. An error that is none of
-// package trigger's means that the store cannot be used now; nothing was changed then.
+// Store is the metadata store. Any goroutine may use it. Errors that are none of package
+// trigger's are ErrUnavailable, ErrInDoubt, the caller's context's, or say that a row is
+// damaged.
 type Store struct {
-	read  *sql.DB
-	write *sql.DB // one connection: writers queue here instead of meeting SQLITE_BUSY
+	read  *pool
+	write *pool
 	log   *slog.Logger
 	now   func() time.Time
 	close []func() error // in reverse order
@@ -29,24 +31,58 @@ type Store struct {
 }
 
 // Open opens the store at url, creating and migrating it where needed. sqlite:PATH is a
-// file that one process at a time may have open. Errors say what to do.
+// file that one process at a time may have open, postgres://…/DATABASE?schema=NAME a
+// schema and mysql://…/DATABASE a database of its own, for one process or several.
+// Errors say what to do.
 func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
-	kind, rest, ok := strings.Cut(url, ":")
-	if !ok {
-		return nil, errors.New("open store: the url has no scheme; write sqlite:PATH")
-	}
 	s := &Store{log: log, now: time.Now}
 	var err error
-	switch kind {
+	switch kind, rest := cutScheme(url); kind {
 	case "sqlite":
 		err = s.openSQLite(ctx, strings.TrimPrefix(rest, "//"))
+	case "postgres", "postgresql":
+		err = s.openPostgres(ctx, url)
+	case "mysql":
+		err = s.openMySQL(ctx, url)
 	default:
-		err = fmt.Errorf("the scheme %q is not known; write sqlite:PATH", kind)
+		err = unknownScheme(kind)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// CheckURL says what is wrong with the form of a url. No error carries the password.
+func CheckURL(url string) error {
+	var err error
+	switch kind, rest := cutScheme(url); kind {
+	case "sqlite":
+		err = checkPath(strings.TrimPrefix(rest, "//"))
+	case "postgres", "postgresql":
+		_, _, err = postgresConfig(url)
+	case "mysql":
+		_, err = mysqlConfig(url)
+	default:
+		err = unknownScheme(kind)
+	}
+	return err
+}
+
+func cutScheme(url string) (kind, rest string) {
+	kind, rest, ok := strings.Cut(url, ":")
+	if !ok {
+		return "", url
+	}
+	return kind, rest
+}
+
+func unknownScheme(kind string) error {
+	const want = "write sqlite:PATH, postgres://… or mysql://…"
+	if kind == "" {
+		return errors.New("the url has no scheme; " + want)
+	}
+	return fmt.Errorf("the scheme %q is not known; %s", kind, want)
 }
 
 // Close closes the store. Nothing may use it afterwards.
@@ -65,7 +101,7 @@ const probeEvery = time.Second
 // Writable proves that the store can be written, by writing; at most once a second.
 func (s *Store) Writable(ctx context.Context) error {
 	if err := s.gone(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	s.mu.Lock()
 	fresh := s.now().Sub(s.proven) < probeEvery
@@ -74,10 +110,9 @@ func (s *Store) Writable(ctx context.Context) error {
 		return nil
 	}
 	now := s.now()
-	_, err := s.write.ExecContext(ctx, `INSERT INTO probe (one, written_at) VALUES (1, ?)
-		ON CONFLICT (one) DO UPDATE SET written_at = excluded.written_at`, timestamp(now))
+	err := s.exec(ctx, "write store", s.write.d.upsert("probe", "one", "written_at"), 1, timestamp(now))
 	if err != nil {
-		return fmt.Errorf("write store: %w", err)
+		return err
 	}
 	s.mu.Lock()
 	s.proven = now
@@ -94,37 +129,89 @@ func (s *Store) gone() error {
 	return s.lost()
 }
 
+// patience is how long one use of the store may take: a database that does not answer
+// must not hold up its user for ever.
+const patience = 10 * time.Second
+
 // update runs f in a transaction that sees no other writer.
-func (s *Store) update(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
+func (s *Store) update(ctx context.Context, what string, f func(tx *transaction) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if err := s.gone(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return s.fault(ctx, what, err)
 	}
-	tx, err := s.write.BeginTx(ctx, nil)
+	tx, err := s.write.begin(ctx, &s.write.d.update)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return s.fault(ctx, what, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it has nothing to do
+	if s.write.d.shared {
+		if _, err := tx.ExecContext(ctx, `UPDATE changes SET version = version + 1`); err != nil {
+			return s.fault(ctx, what, err)
+		}
+	}
 	if err := f(tx); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return s.fault(ctx, what, err)
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	return s.committed(ctx, what, tx.Commit())
+}
+
+// committed makes of what a commit returned what the caller is told.
+func (s *Store) committed(ctx context.Context, what string, err error) error {
+	if err != nil && !s.write.d.answered(err) {
+		return fmt.Errorf("%s: %w: %w", what, ErrInDoubt, err)
 	}
-	return nil
+	return s.fault(ctx, what, err)
 }
 
 // view runs f in a transaction that sees one state of the store.
-func (s *Store) view(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+func (s *Store) view(ctx context.Context, what string, f func(tx *transaction) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tx, err := s.read.begin(ctx, &s.read.d.view)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return s.fault(ctx, what, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // it only read
-	if err := f(tx); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+	return s.fault(ctx, what, f(tx))
 }
+
+// exec runs one statement, which may have been done even if it failed and must bear to
+// be run again.
+func (s *Store) exec(ctx context.Context, what, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := s.gone()
+	if err == nil {
+		_, err = s.write.ExecContext(ctx, query, args...)
+	}
+	return s.fault(ctx, what, err)
+}
+
+// fault makes of an error what the caller is told: package trigger's errors, those of
+// a damaged row and the end of the caller's context are what they are, all others mean
+// that the store cannot be used.
+func (s *Store) fault(ctx context.Context, what string, err error) error {
+	var conflict *trigger.ConflictError
+	var damage *damagedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, trigger.ErrNotFound), errors.Is(err, trigger.ErrStale), errors.As(err, &conflict), errors.As(err, &damage):
+		return fmt.Errorf("%s: %w", what, err)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fmt.Errorf("%s: %w", what, ctx.Err())
+	}
+	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+}
+
+// damagedError says that a row cannot be what was stored.
+type damagedError struct{ err error }
+
+func damaged(format string, args ...any) error { return &damagedError{fmt.Errorf(format, args...)} }
+
+func (e *damagedError) Error() string { return e.err.Error() }
+func (e *damagedError) Unwrap() error { return e.err }
 
 // timestamp is the form in which times are stored: it sorts, and keeps microseconds.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
@@ -132,7 +219,7 @@ func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.
 func parseTimestamp(s string) (time.Time, error) {
 	t, err := time.Parse("2006-01-02T15:04:05.000000Z", s)
 	if err != nil {
-		return t, fmt.Errorf("read stored time: %w", err)
+		return t, damaged("read stored time: %w", err)
 	}
 	return t, nil
 }

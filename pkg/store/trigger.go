@@ -16,7 +16,7 @@ import (
 // Triggers gives the triggers that q picks, ordered by id.
 func (s *Store) Triggers(ctx context.Context, q trigger.Query) ([]trigger.Record, error) {
 	var out []trigger.Record
-	err := s.view(ctx, "list triggers", func(tx *sql.Tx) error {
+	err := s.view(ctx, "list triggers", func(tx *transaction) error {
 		rows, err := tx.QueryContext(ctx, selectTriggers+` WHERE id > ? ORDER BY id`, q.AfterID)
 		if err != nil {
 			return err
@@ -51,7 +51,7 @@ func (s *Store) TriggerByName(ctx context.Context, name string) (trigger.Record,
 
 func (s *Store) one(ctx context.Context, what, where string, arg any) (trigger.Record, error) {
 	rs := make([]trigger.Record, 1)
-	err := s.view(ctx, what, func(tx *sql.Tx) error {
+	err := s.view(ctx, what, func(tx *transaction) error {
 		var err error
 		if rs[0], err = scanTrigger(tx.QueryRowContext(ctx, selectTriggers+where, arg)); err != nil {
 			return err
@@ -68,16 +68,14 @@ func (s *Store) CreateTrigger(ctx context.Context, r *trigger.Record) error {
 	t := r.Trigger.Clone()
 	now := s.now().UTC().Truncate(time.Microsecond)
 	t.CreatedAt, t.UpdatedAt = now, now
-	err := s.update(ctx, "create trigger", func(tx *sql.Tx) error {
+	err := s.update(ctx, "create trigger", func(tx *transaction) error {
 		if err := checkName(ctx, tx, t); err != nil {
 			return err
 		}
-		res, err := tx.ExecContext(ctx, `INSERT INTO triggers (name, origin, revision, document, warnings, created_at, updated_at) VALUES (?, ?, 1, '{}', ?, ?, ?)`,
+		var err error
+		t.ID, err = tx.insert(ctx, "id", `INSERT INTO triggers (name, origin, revision, document, warnings, created_at, updated_at) VALUES (?, ?, 1, '{}', ?, ?, ?)`,
 			nullable(t.Name), origin(r.Origin), warnings(r.Warnings), timestamp(now), timestamp(now))
 		if err != nil {
-			return err
-		}
-		if t.ID, err = res.LastInsertId(); err != nil {
 			return err
 		}
 		if err := saveDestinations(ctx, tx, t); err != nil {
@@ -103,7 +101,7 @@ func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision
 	t := r.Trigger.Clone()
 	var revision int64
 	var was trigger.Origin
-	err := s.update(ctx, "update trigger", func(tx *sql.Tx) error {
+	err := s.update(ctx, "update trigger", func(tx *transaction) error {
 		old, err := scanTrigger(tx.QueryRowContext(ctx, selectTriggers+` WHERE id = ?`, t.ID))
 		if err != nil {
 			return err
@@ -139,7 +137,7 @@ func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision
 
 // DeleteTrigger removes a trigger. Its id is never given out again.
 func (s *Store) DeleteTrigger(ctx context.Context, id, ifRevision int64) error {
-	return s.update(ctx, "delete trigger", func(tx *sql.Tx) error {
+	return s.update(ctx, "delete trigger", func(tx *transaction) error {
 		if err := checkRevision(ctx, tx, id, ifRevision); err != nil {
 			return err
 		}
@@ -152,7 +150,7 @@ func (s *Store) DeleteTrigger(ctx context.Context, id, ifRevision int64) error {
 // revision. trigger.ErrStale says that the trigger was changed in the meantime, and
 // that these activations are those of an older revision.
 func (s *Store) SaveActivations(ctx context.Context, id, revision int64, as []trigger.Activation) error {
-	return s.update(ctx, "save activations", func(tx *sql.Tx) error {
+	return s.update(ctx, "save activations", func(tx *transaction) error {
 		if err := checkRevision(ctx, tx, id, revision); err != nil {
 			return err
 		}
@@ -160,7 +158,7 @@ func (s *Store) SaveActivations(ctx context.Context, id, revision int64, as []tr
 	})
 }
 
-func checkRevision(ctx context.Context, tx *sql.Tx, id, want int64) error {
+func checkRevision(ctx context.Context, tx *transaction, id, want int64) error {
 	var has int64
 	err := tx.QueryRowContext(ctx, `SELECT revision FROM triggers WHERE id = ?`, id).Scan(&has)
 	switch {
@@ -174,7 +172,7 @@ func checkRevision(ctx context.Context, tx *sql.Tx, id, want int64) error {
 	return nil
 }
 
-func checkName(ctx context.Context, tx *sql.Tx, t *trigger.Trigger) error {
+func checkName(ctx context.Context, tx *transaction, t *trigger.Trigger) error {
 	var other int64
 	err := tx.QueryRowContext(ctx, `SELECT id FROM triggers WHERE name = ? AND id <> ?`, nullable(t.Name), t.ID).Scan(&other)
 	switch {
@@ -188,7 +186,7 @@ func checkName(ctx context.Context, tx *sql.Tx, t *trigger.Trigger) error {
 
 // saveDestinations makes t's destinations those that the store knows of t, and gives
 // ids to those without.
-func saveDestinations(ctx context.Context, tx *sql.Tx, t *trigger.Trigger) error {
+func saveDestinations(ctx context.Context, tx *transaction, t *trigger.Trigger) error {
 	var keep []string
 	for at, id := range t.DestinationIDs() {
 		if *id == "" {
@@ -214,11 +212,7 @@ func saveDestinations(ctx context.Context, tx *sql.Tx, t *trigger.Trigger) error
 		if *id != "" {
 			continue
 		}
-		res, err := tx.ExecContext(ctx, `INSERT INTO destinations (id, trigger_id) VALUES ('', ?)`, t.ID)
-		if err != nil {
-			return err
-		}
-		number, err := res.LastInsertId()
+		number, err := tx.insert(ctx, "number", `INSERT INTO destinations (id, trigger_id) VALUES ('', ?)`, t.ID)
 		if err != nil {
 			return err
 		}
@@ -230,7 +224,7 @@ func saveDestinations(ctx context.Context, tx *sql.Tx, t *trigger.Trigger) error
 	return nil
 }
 
-func forgetDestinations(ctx context.Context, tx *sql.Tx, triggerID int64, keep []string) error {
+func forgetDestinations(ctx context.Context, tx *transaction, triggerID int64, keep []string) error {
 	rows, err := tx.QueryContext(ctx, `SELECT id FROM destinations WHERE trigger_id = ?`, triggerID)
 	if err != nil {
 		return err
@@ -271,11 +265,11 @@ func scanTrigger(row interface{ Scan(...any) error }) (trigger.Record, error) {
 		return r, err
 	}
 	if r.Trigger, err = trigger.FromJSON([]byte(document)); err != nil {
-		return r, fmt.Errorf("trigger %d: %w", id, err)
+		return r, damaged("trigger %d: %w", id, err)
 	}
 	r.Trigger.ID = id
 	if err := json.Unmarshal([]byte(warned), &r.Warnings); err != nil {
-		return r, fmt.Errorf("trigger %d: read warnings: %w", id, err)
+		return r, damaged("trigger %d: read warnings: %w", id, err)
 	}
 	if r.Trigger.CreatedAt, err = parseTimestamp(created); err != nil {
 		return r, err

@@ -9,9 +9,12 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
+// userTables leaves out the schema of a store, marked by its table of versions: a trigger
+// there would be fired by what each of its own deliveries makes the store write.
 const userTables = `
   n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and c.relkind in ('r', 'p') and c.relpersistence <> 't'
-  and pg_catalog.has_schema_privilege(n.oid, 'usage')`
+  and pg_catalog.has_schema_privilege(n.oid, 'usage')
+  and not exists (select from pg_catalog.pg_class v where v.relnamespace = n.oid and v.relname = 'waltrigger_version')`
 
 var tablesQuery = fmt.Sprintf(`
 select c.oid, n.nspname::text, c.relname::text, c.relreplident::text, c.relkind = 'p', c.relispartition,

@@ -3,6 +3,7 @@ package storetest
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,12 +20,25 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
-// Run runs the suite. newURL names a fresh, empty store.
-func Run(t *testing.T, newURL func(t *testing.T) string) {
-	for _, c := range []struct {
+// Backend is a database under test.
+type Backend struct {
+	// NewURL names a fresh, empty store.
+	NewURL func(t *testing.T) string
+	// Raw opens the store at url beside it.
+	Raw func(t *testing.T, url string) *sql.DB
+	// Lock is what keeps other writers out while its transaction is open.
+	Lock string
+	// Server is nil for a file of one process.
+	Server *Server
+}
+
+// Run runs the suite.
+func Run(t *testing.T, b Backend) {
+	type test struct {
 		name string
 		test func(t *testing.T, url string)
-	}{
+	}
+	tests := []test{
 		{"triggers", testTriggers},
 		{"ids are never used again", testIDs},
 		{"names are unique", testNames},
@@ -37,8 +51,24 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},
 		{"writable", testWritable},
-	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, newURL(t)) })
+		{"locked", b.testLocked},
+		{"of another program", b.testForeign},
+		{"of a newer version", b.testNewer},
+	}
+	if b.Server != nil {
+		tests = append(tests, []test{
+			{"opened by several at once", testOpenTogether},
+			{"writers of several processes", testSeveral},
+			{"connection lost", b.testConnection},
+			{"connection lost in a commit", b.testCommit},
+			{"removed while open", b.testRemoved},
+		}...)
+	}
+	for _, c := range tests {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.test(t, b.NewURL(t))
+		})
 	}
 }
 

@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+)
+
+// dialect is what differs between the databases, beside the migrations and the way in.
+type dialect struct {
+	goose  goose.Dialect
+	suffix string // of its migrations
+	// shared: other processes may have the store open, so writers queue at a row of it.
+	shared bool
+	// view is how a transaction sees one state of the store, update how it sees what
+	// others have committed once it is its turn.
+	view, update sql.TxOptions
+	numbered     bool // arguments are $1, $2 …; queries are written with ?
+	returning    bool // INSERT … RETURNING gives the number of a new row
+	duplicateKey bool // ON DUPLICATE KEY UPDATE in the place of ON CONFLICT
+	// answered reports whether err is the database's answer: what it refused was not
+	// done. Else the connection broke, and after a commit nobody knows.
+	answered func(err error) bool
+}
+
+// rebind writes query as the database wants it.
+func (d *dialect) rebind(query string) string {
+	if !d.numbered {
+		return query
+	}
+	var b strings.Builder
+	b.Grow(len(query) + 16)
+	n := 0
+	for {
+		before, after, found := strings.Cut(query, "?")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		n++
+		fmt.Fprintf(&b, "$%d", n)
+		query = after
+	}
+}
+
+// upsert is the statement that makes the row of that key have these columns. Its
+// arguments are the key, then the columns.
+func (d *dialect) upsert(table, key string, columns ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "INSERT INTO %s (%s, %s) VALUES (?%s)", table, key, strings.Join(columns, ", "), strings.Repeat(", ?", len(columns)))
+	set, value := " ON CONFLICT ("+key+") DO UPDATE SET ", "excluded.%s"
+	if d.duplicateKey {
+		set, value = " ON DUPLICATE KEY UPDATE ", "VALUES(%s)"
+	}
+	for _, c := range columns {
+		b.WriteString(set + c + " = " + fmt.Sprintf(value, c))
+		set = ", "
+	}
+	return b.String()
+}
+
+// pool is a *sql.DB that takes queries with ? on every database.
+type pool struct {
+	*sql.DB
+	d *dialect
+}
+
+// ExecContext is that of *sql.DB.
+func (p *pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return p.DB.ExecContext(ctx, p.d.rebind(query), args...)
+}
+
+// QueryContext is that of *sql.DB.
+func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return p.DB.QueryContext(ctx, p.d.rebind(query), args...)
+}
+
+// QueryRowContext is that of *sql.DB.
+func (p *pool) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return p.DB.QueryRowContext(ctx, p.d.rebind(query), args...)
+}
+
+// transaction is a *sql.Tx that takes queries with ? on every database.
+type transaction struct {
+	*sql.Tx
+	d *dialect
+}
+
+func (p *pool) begin(ctx context.Context, o *sql.TxOptions) (*transaction, error) {
+	tx, err := p.BeginTx(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &transaction{tx, p.d}, nil
+}
+
+// ExecContext is that of *sql.Tx.
+func (t *transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return t.Tx.ExecContext(ctx, t.d.rebind(query), args...)
+}
+
+// QueryContext is that of *sql.Tx.
+func (t *transaction) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return t.Tx.QueryContext(ctx, t.d.rebind(query), args...)
+}
+
+// QueryRowContext is that of *sql.Tx.
+func (t *transaction) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return t.Tx.QueryRowContext(ctx, t.d.rebind(query), args...)
+}
+
+// insert inserts a row and gives the number that the database gave it in column.
+func (t *transaction) insert(ctx context.Context, column, query string, args ...any) (number int64, err error) {
+	if t.d.returning {
+		err = t.QueryRowContext(ctx, query+" RETURNING "+column, args...).Scan(&number)
+		return number, err
+	}
+	res, err := t.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.LastInsertId()
+}
+
+// ErrUnavailable says that the store cannot be used now; nothing was changed.
+var ErrUnavailable = errors.New("the store cannot be used now")
+
+// ErrInDoubt says that the connection broke while the store was committing: what was
+// asked for may have been done.
+var ErrInDoubt = errors.New("the connection to the store broke while it was committing: what was asked for may have been done")

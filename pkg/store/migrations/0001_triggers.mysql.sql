@@ -1,0 +1,56 @@
+-- +goose Up
+CREATE TABLE IF NOT EXISTS triggers (
+    id         BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, -- never given out again
+    name       VARCHAR(255) UNIQUE,                        -- NULL = unnamed
+    origin     VARCHAR(20) NOT NULL,                       -- api, or file: then only files change it
+    revision   BIGINT NOT NULL,
+    document   MEDIUMTEXT NOT NULL,                        -- JSON, as the API has it
+    warnings   MEDIUMTEXT NOT NULL,                        -- JSON list
+    created_at VARCHAR(27) NOT NULL,
+    updated_at VARCHAR(27) NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS destinations (
+    number     BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, -- never given out again
+    id         VARCHAR(40) NOT NULL UNIQUE,                -- part of every delivery's id
+    trigger_id BIGINT NOT NULL,
+    INDEX destinations_trigger (trigger_id),
+    FOREIGN KEY (trigger_id) REFERENCES triggers (id) ON DELETE CASCADE
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS activations (
+    trigger_id   BIGINT NOT NULL,
+    place        INTEGER NOT NULL,
+    source       VARCHAR(255) NOT NULL,
+    app_label    TEXT NOT NULL,
+    model_name   TEXT NOT NULL,
+    signal_name  VARCHAR(20) NOT NULL,
+    table_schema TEXT NOT NULL,
+    table_name   TEXT NOT NULL,
+    state        VARCHAR(20) NOT NULL,
+    seq          VARCHAR(20) NOT NULL, -- 64 bits without sign
+    position     MEDIUMTEXT NOT NULL,
+    blocker      MEDIUMTEXT NOT NULL,
+    PRIMARY KEY (trigger_id, place),
+    FOREIGN KEY (trigger_id) REFERENCES triggers (id) ON DELETE CASCADE
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS sources (
+    name         VARCHAR(255) NOT NULL PRIMARY KEY,
+    identity     TEXT NOT NULL,
+    end_position MEDIUMTEXT NOT NULL,
+    tx_position  MEDIUMTEXT NOT NULL,
+    tx_done      BIGINT NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS probe (
+    one        INTEGER NOT NULL PRIMARY KEY,
+    written_at VARCHAR(27) NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- +goose Down
+DROP TABLE probe;
+DROP TABLE sources;
+DROP TABLE activations;
+DROP TABLE destinations;
+DROP TABLE triggers;
