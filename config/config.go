@@ -20,6 +20,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/source/postgres"
+	"github.com/waltrigger/waltrigger/pkg/store"
 )
 
 // Config is the configuration. It is not changed once it is loaded, and prints without
@@ -54,7 +55,24 @@ type Source struct {
 
 // Store is where the daemon keeps its own data.
 type Store struct {
-	URL Secret `yaml:"url"`
+	URL            Secret          `yaml:"url"`
+	EncryptionKeys []EncryptionKey `yaml:"encryption_keys"` // the first encrypts, all decrypt
+}
+
+// EncryptionKey encrypts secrets in the store.
+type EncryptionKey struct {
+	Name string `yaml:"name"` // is kept with what it encrypted
+	Key  Secret `yaml:"key"`  // 32 bytes in base64; none for the name none, which encrypts nothing
+}
+
+// Keys gives the keys for use. They were validated.
+func (s Store) Keys() []store.Key {
+	out := make([]store.Key, len(s.EncryptionKeys))
+	for i, k := range s.EncryptionKeys {
+		out[i].Name = k.Name
+		out[i].Bytes, _ = store.ParseKey(string(k.Key))
+	}
+	return out
 }
 
 // Admin is the listener of the API.

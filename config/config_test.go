@@ -57,7 +57,8 @@ func TestAnnotatedFileIsTheDefault(t *testing.T) {
 
 func TestExamplesOfTheAnnotatedFileAreRight(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([^ \n]|  )`).ReplaceAllString(string(Default()), "$1")
-	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z", "NATS_TOKEN=t", "MQTT_PASSWORD=m", "RABBITMQ_PASSWORD=r")
+	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z", "NATS_TOKEN=t", "MQTT_PASSWORD=m", "RABBITMQ_PASSWORD=r",
+		"STORE_KEY=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -433,6 +434,28 @@ func TestWhatIsMadeOfIt(t *testing.T) {
 	}
 	if got, err := c.TriggerFiles(); err != nil || len(got) != 2 || filepath.Base(got[0]) != "a.yaml" || filepath.Base(got[1]) != "b.yaml" {
 		t.Errorf("files %v %v", got, err)
+	}
+}
+
+func TestEncryptionKeys(t *testing.T) {
+	const good = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	c := mustLoad(t, oneSource+"store: {encryption_keys: [{name: none}, {name: k1, key: \""+good+"\"}]}\n", "WALTRIGGER_STORE__ENCRYPTION_KEYS__K2__KEY="+good)
+	if keys := c.Store.Keys(); len(keys) != 3 || keys[0].Name != "none" || keys[1].Name != "k1" || len(keys[2].Bytes) != 32 {
+		t.Errorf("got %+v", keys)
+	}
+	if text := printed(t, c); strings.Contains(text, good) || !strings.Contains(text, "name: k1") {
+		t.Errorf("printed %s", text)
+	}
+	for keys, want := range map[string]string{
+		"[{name: k1, key: hunter2}]":                                   "w.yaml:2: store.encryption_keys[0].key: want 32 random bytes in base64",
+		"[{name: k1}]":                                                 "w.yaml:2: store.encryption_keys[0].key: want",
+		"[{name: k 1, key: " + good + "}]":                             `w.yaml:2: store.encryption_keys: the key's name "k 1"`,
+		"[{name: k, key: " + good + "}, {name: none}]":                 "store.encryption_keys: the key none",
+		"[{name: k, key: " + good + "}, {name: k, key: " + good + "}]": "store.encryption_keys: the key k is given twice",
+	} {
+		if _, _, err := load(t, oneSource+"store: {encryption_keys: "+keys+"}\n"); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", keys, err)
+		}
 	}
 }
 

@@ -33,9 +33,7 @@ var (
 // validate says what is wrong with settings that could be read.
 func (l *loader) validate(c *Config) {
 	l.sources(c)
-	if err := store.CheckURL(string(c.Store.URL)); err != nil {
-		l.at("store.url", "%v", err)
-	}
+	l.store(c.Store)
 	l.listeners(c)
 	l.tokens(c)
 	for name, b := range c.Brokers {
@@ -52,6 +50,23 @@ func (l *loader) validate(c *Config) {
 		if _, err := filepath.Match(p, ""); err != nil || p == "" {
 			l.at(index("triggers", i), "is no pattern of files such as triggers/*.yaml")
 		}
+	}
+}
+
+func (l *loader) store(s Store) {
+	if err := store.CheckURL(string(s.URL)); err != nil {
+		l.at("store.url", "%v", err)
+	}
+	bad := false
+	for i, k := range s.EncryptionKeys {
+		at := index("store.encryption_keys", i)
+		if _, err := store.ParseKey(string(k.Key)); err != nil && (k.Name != store.KeepClear || k.Key != "") {
+			l.at(at+".key", "%v", err)
+			bad = true
+		}
+	}
+	if _, err := store.NewKeys(s.Keys()...); err != nil && !bad {
+		l.at("store.encryption_keys", "%v", err)
 	}
 }
 

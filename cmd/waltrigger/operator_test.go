@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -266,6 +268,46 @@ func TestStopWhileTheReceiverHangs(t *testing.T) {
 	p.stop()
 	p.start()
 	hook.wait(t, 9)
+}
+
+// TestEncryptedStore: with keys, a literal secret is in no file, and still sent.
+func TestEncryptedStore(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	p := newDaemon(t, db.url, loopback)
+	key := func(b byte) string {
+		return "WALTRIGGER_STORE__ENCRYPTION_KEYS__K1__KEY=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32))
+	}
+	p.env = []string{key(1)}
+	p.start()
+	out := p.create(strings.Replace(simple("customer", "x", hook.URL), `"url"`, `"headers":{"Authorization":"hunter2"},"url"`, 1))
+	if fmt.Sprint(out) == "" || strings.Contains(fmt.Sprint(out), "hunter2") {
+		t.Errorf("answer %v", out)
+	}
+	p.stop()
+	files, err := os.ReadDir(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if b, err := os.ReadFile(filepath.Join(p.dir, f.Name())); err != nil || bytes.Contains(b, []byte("hunter2")) {
+			t.Errorf("%s holds the secret, or %v", f.Name(), err)
+		}
+	}
+	for name, env := range map[string][]string{"is another key": {key(2)}, "encrypted with the key k1": nil} {
+		p.env = env
+		p.launch()
+		if err := <-p.exited; err == nil || !strings.Contains(p.log.String(), name) {
+			t.Errorf("with another key it ended with %v: %s", err, p.log)
+		}
+		p.cmd = nil
+	}
+	p.env = []string{key(1)}
+	p.start()
+	db.customers(1, 1)
+	if got := hook.wait(t, 1)[0].Header.Get("Authorization"); got != "hunter2" {
+		t.Errorf("sent %q", got)
+	}
 }
 
 // TestStoreRemoved: a store whose file is gone keeps nothing, so nothing may be

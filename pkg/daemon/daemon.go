@@ -73,7 +73,7 @@ func (d *daemon) build(ctx context.Context) error {
 	d.registry = prometheus.NewRegistry()
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
-	if d.store, err = store.Open(ctx, string(d.cfg.Store.URL), d.log); err != nil {
+	if d.store, err = store.Open(ctx, string(d.cfg.Store.URL), d.log, d.cfg.Store.Keys()...); err != nil {
 		return err
 	}
 	d.onStop("store", d.store.Close)

@@ -40,7 +40,7 @@ func (o Operator) with(ctx context.Context, name string, f func(operated) error)
 		if names = append(names, c.Name); c.Name != name {
 			continue
 		}
-		s, err := store.Open(ctx, string(o.Config.Store.URL), o.Log)
+		s, err := store.Open(ctx, string(o.Config.Store.URL), o.Log, o.Config.Store.Keys()...)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (o Operator) say(format string, args ...any) error {
 
 // List prints how far each source was read and where its slot stands.
 func (o Operator) List(ctx context.Context) (err error) {
-	s, err := store.Open(ctx, string(o.Config.Store.URL), o.Log)
+	s, err := store.Open(ctx, string(o.Config.Store.URL), o.Log, o.Config.Store.Keys()...)
 	if err != nil {
 		return fmt.Errorf("%w; a running daemon tells the same at GET /api/sources", err)
 	}

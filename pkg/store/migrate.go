@@ -10,9 +10,9 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// Migrations are named NNNN_what.<dialect>.sql: one number has one file a dialect. In
-// MySQL each statement commits by itself, so those of .mysql.sql must bear to be run
-// again after a crash in between.
+// Migrations are named NNNN_what.<dialect>.sql; a number may have nothing to do in some
+// dialects. In MySQL each statement commits by itself, so those of .mysql.sql must bear
+// to be run again after a crash in between.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS

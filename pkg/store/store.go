@@ -21,6 +21,7 @@ import (
 type Store struct {
 	read  *pool
 	write *pool
+	keys  *Keys
 	log   *slog.Logger
 	now   func() time.Time
 	close []func() error // in reverse order
@@ -33,8 +34,9 @@ type Store struct {
 // Open opens the store at url, creating and migrating it where needed. sqlite:PATH is a
 // file that one process at a time may have open, postgres://…/DATABASE?schema=NAME a
 // schema and mysql://…/DATABASE a database of its own, for one process or several.
-// Errors say what to do.
-func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
+// With keys, secrets in it are encrypted by the first one; the others open what they
+// encrypted when they were the first. Errors say what to do.
+func Open(ctx context.Context, url string, log *slog.Logger, keys ...Key) (*Store, error) {
 	s := &Store{log: log, now: time.Now}
 	var err error
 	switch kind, rest := cutScheme(url); kind {
@@ -46,6 +48,9 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 		err = s.openMySQL(ctx, url)
 	default:
 		err = unknownScheme(kind)
+	}
+	if err == nil {
+		err = s.useKeys(ctx, keys)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())

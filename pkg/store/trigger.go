@@ -23,7 +23,7 @@ func (s *Store) Triggers(ctx context.Context, q trigger.Query) ([]trigger.Record
 		}
 		defer rows.Close()
 		for rows.Next() && (q.Limit <= 0 || len(out) < q.Limit) {
-			r, err := scanTrigger(rows)
+			r, err := s.scanTrigger(rows)
 			if err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ func (s *Store) one(ctx context.Context, what, where string, arg any) (trigger.R
 	rs := make([]trigger.Record, 1)
 	err := s.view(ctx, what, func(tx *transaction) error {
 		var err error
-		if rs[0], err = scanTrigger(tx.QueryRowContext(ctx, selectTriggers+where, arg)); err != nil {
+		if rs[0], err = s.scanTrigger(tx.QueryRowContext(ctx, selectTriggers+where, arg)); err != nil {
 			return err
 		}
 		return loadActivations(ctx, tx, rs)
@@ -73,7 +73,7 @@ func (s *Store) CreateTrigger(ctx context.Context, r *trigger.Record) error {
 			return err
 		}
 		var err error
-		t.ID, err = tx.insert(ctx, "id", `INSERT INTO triggers (name, origin, revision, document, warnings, created_at, updated_at) VALUES (?, ?, 1, '{}', ?, ?, ?)`,
+		t.ID, err = tx.insert(ctx, "id", `INSERT INTO triggers (name, origin, revision, document, sealed, warnings, created_at, updated_at) VALUES (?, ?, 1, '{}', '', ?, ?, ?)`,
 			nullable(t.Name), origin(r.Origin), warnings(r.Warnings), timestamp(now), timestamp(now))
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func (s *Store) CreateTrigger(ctx context.Context, r *trigger.Record) error {
 		if err := saveDestinations(ctx, tx, t); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE triggers SET document = ? WHERE id = ?`, string(t.JSON()), t.ID); err != nil {
+		if err := s.saveDocument(ctx, tx, t); err != nil {
 			return err
 		}
 		return saveActivations(ctx, tx, t.ID, r.Activations)
@@ -102,7 +102,7 @@ func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision
 	var revision int64
 	var was trigger.Origin
 	err := s.update(ctx, "update trigger", func(tx *transaction) error {
-		old, err := scanTrigger(tx.QueryRowContext(ctx, selectTriggers+` WHERE id = ?`, t.ID))
+		old, err := s.scanTrigger(tx.QueryRowContext(ctx, selectTriggers+` WHERE id = ?`, t.ID))
 		if err != nil {
 			return err
 		}
@@ -121,9 +121,12 @@ func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision
 			revision++
 			t.UpdatedAt = s.now().UTC().Truncate(time.Microsecond)
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE triggers SET name = ?, revision = ?, document = ?, warnings = ?, updated_at = ? WHERE id = ?`,
-			nullable(t.Name), revision, string(t.JSON()), warnings(r.Warnings), timestamp(t.UpdatedAt), t.ID)
+		_, err = tx.ExecContext(ctx, `UPDATE triggers SET name = ?, revision = ?, warnings = ?, updated_at = ? WHERE id = ?`,
+			nullable(t.Name), revision, warnings(r.Warnings), timestamp(t.UpdatedAt), t.ID)
 		if err != nil {
+			return err
+		}
+		if err := s.saveDocument(ctx, tx, t); err != nil {
 			return err
 		}
 		return saveActivations(ctx, tx, t.ID, r.Activations)
@@ -251,23 +254,22 @@ func forgetDestinations(ctx context.Context, tx *transaction, triggerID int64, k
 	return nil
 }
 
-const selectTriggers = `SELECT id, origin, revision, document, warnings, created_at, updated_at FROM triggers`
+const selectTriggers = `SELECT id, origin, revision, document, sealed, warnings, created_at, updated_at FROM triggers`
 
-func scanTrigger(row interface{ Scan(...any) error }) (trigger.Record, error) {
+func (s *Store) scanTrigger(row interface{ Scan(...any) error }) (trigger.Record, error) {
 	var r trigger.Record
 	var id int64
-	var document, warned, created, updated string
-	err := row.Scan(&id, &r.Origin, &r.Revision, &document, &warned, &created, &updated)
+	var document, sealed, warned, created, updated string
+	err := row.Scan(&id, &r.Origin, &r.Revision, &document, &sealed, &warned, &created, &updated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, trigger.ErrNotFound
 	}
 	if err != nil {
 		return r, err
 	}
-	if r.Trigger, err = trigger.FromJSON([]byte(document)); err != nil {
+	if r.Trigger, err = s.readDocument(id, document, sealed); err != nil {
 		return r, damaged("trigger %d: %w", id, err)
 	}
-	r.Trigger.ID = id
 	if err := json.Unmarshal([]byte(warned), &r.Warnings); err != nil {
 		return r, damaged("trigger %d: read warnings: %w", id, err)
 	}

@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -55,6 +56,35 @@ func (t *Trigger) Redact(secret SecretParam) *Trigger {
 		}
 	})
 	return c
+}
+
+// MapSecrets gives a copy of t in which f has put another value in the place of each
+// one that may be a secret, or that a secret may be a part of: all headers, connection
+// details and parameters. at tells the values of one trigger apart.
+func (t *Trigger) MapSecrets(f func(at string, value any) (any, error)) (*Trigger, error) {
+	c := t.Clone()
+	for i := range c.Webhooks {
+		for j, h := range c.Webhooks[i].Headers {
+			v, err := f(fmt.Sprintf("/webhooks/%d/headers/%s", i, h.Name), h.Value)
+			if err != nil {
+				return nil, err
+			}
+			c.Webhooks[i].Headers[j].Value = fmt.Sprint(v)
+		}
+	}
+	var errs []error
+	c.queueLists(func(list string, qs []Queue) {
+		for i, q := range qs {
+			for group, ps := range map[string]Params{"conn_details": q.ConnDetails, "parameters": q.Parameters} {
+				for j, p := range ps {
+					v, err := f(fmt.Sprintf("/%s/%d/%s/%s", list, i, group, p.Name), p.Value)
+					ps[j].Value = v
+					errs = append(errs, err)
+				}
+			}
+		}
+	})
+	return c, errors.Join(errs...)
 }
 
 func redactParams(ps Params, list, name, group string, secret SecretParam) {

@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -155,5 +156,30 @@ func TestMergePatch(t *testing.T) {
 		if c.problem == "" && strings.Contains(c.patch, `"name":null`) && strings.Contains(string(got), `"name"`) {
 			t.Errorf("%s: the name is left: %s", c.patch, got)
 		}
+	}
+}
+
+// TestMapSecrets: whatever is hidden in answers is among what the store can encrypt.
+func TestMapSecrets(t *testing.T) {
+	tr := decoded(t, `{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"myapp","model_name":"Sale"}],"webhooks":[{"url":"https://x","headers":{"Authorization":"hunter2","X-Key":"hunter2"}}],
+		"msg_broker_queues":[{"name":"k","conn_details":{"sasl_password":"hunter2"},"parameters":{"token":"hunter2"}}],
+		"actions":[{"name":"f","conn_details":{"aws_secret_access_key":"hunter2"},"parameters":{"secret":"hunter2"}}]}`)
+	before := string(tr.JSON())
+	seen := map[string]bool{}
+	out, err := tr.MapSecrets(func(at string, v any) (any, error) {
+		if seen[at] {
+			t.Errorf("%s comes twice", at)
+		}
+		seen[at] = true
+		return "sealed", nil
+	})
+	if err != nil || strings.Contains(string(out.JSON()), "hunter2") || strings.Count(string(out.JSON()), `"sealed"`) != 6 {
+		t.Errorf("%s, %v", out.JSON(), err)
+	}
+	if string(tr.JSON()) != before {
+		t.Error("the trigger itself was changed")
+	}
+	if _, err := tr.MapSecrets(func(string, any) (any, error) { return nil, errors.New("no") }); err == nil {
+		t.Error("an error is lost")
 	}
 }

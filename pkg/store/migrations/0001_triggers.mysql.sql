@@ -5,6 +5,7 @@ CREATE TABLE IF NOT EXISTS triggers (
     origin     VARCHAR(20) NOT NULL,                       -- api, or file: then only files change it
     revision   BIGINT NOT NULL,
     document   MEDIUMTEXT NOT NULL,                        -- JSON, as the API has it
+    sealed     VARCHAR(64) NOT NULL,                       -- name of the key, '' = its secrets are in clear
     warnings   MEDIUMTEXT NOT NULL,                        -- JSON list
     created_at VARCHAR(27) NOT NULL,
     updated_at VARCHAR(27) NOT NULL
@@ -48,7 +49,20 @@ CREATE TABLE IF NOT EXISTS probe (
     written_at VARCHAR(27) NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+CREATE TABLE IF NOT EXISTS changes ( -- one row, at which writers queue
+    one     INTEGER NOT NULL PRIMARY KEY,
+    version BIGINT NOT NULL -- of the triggers
+) ENGINE = InnoDB;
+INSERT IGNORE INTO changes (one, version) VALUES (1, 0);
+
+CREATE TABLE IF NOT EXISTS encryption_keys (
+    name  VARCHAR(64) NOT NULL PRIMARY KEY,
+    proof TEXT NOT NULL -- what the key sealed when it first was to seal
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- +goose Down
+DROP TABLE encryption_keys;
+DROP TABLE changes;
 DROP TABLE probe;
 DROP TABLE sources;
 DROP TABLE activations;

@@ -5,6 +5,7 @@ CREATE TABLE triggers (
     origin     text NOT NULL,                                   -- api, or file: then only files change it
     revision   bigint NOT NULL,
     document   text NOT NULL,                                   -- JSON, as the API has it
+    sealed     text NOT NULL,                                   -- name of the key, '' = its secrets are in clear
     warnings   text NOT NULL,                                   -- JSON list
     created_at text NOT NULL,
     updated_at text NOT NULL
@@ -46,7 +47,20 @@ CREATE TABLE probe (
     written_at text NOT NULL
 );
 
+CREATE TABLE changes ( -- one row, at which writers queue
+    one     integer PRIMARY KEY CHECK (one = 1),
+    version bigint NOT NULL -- of the triggers
+);
+INSERT INTO changes (one, version) VALUES (1, 0);
+
+CREATE TABLE encryption_keys (
+    name  text PRIMARY KEY,
+    proof text NOT NULL -- what the key sealed when it first was to seal
+);
+
 -- +goose Down
+DROP TABLE encryption_keys;
+DROP TABLE changes;
 DROP TABLE probe;
 DROP TABLE sources;
 DROP TABLE activations;

@@ -1,11 +1,13 @@
 -- +goose Up
 ALTER TABLE activations RENAME COLUMN signal TO signal_name; -- a word of MySQL's
-CREATE TABLE changes (                                       -- one row
-    one     INTEGER PRIMARY KEY CHECK (one = 1),
-    version INTEGER NOT NULL                                 -- of the triggers
-);
-INSERT INTO changes (one, version) VALUES (1, 0);
+ALTER TABLE triggers ADD COLUMN sealed TEXT NOT NULL DEFAULT ''; -- name of the key, '' = its secrets are in clear
+
+CREATE TABLE encryption_keys (
+    name  TEXT PRIMARY KEY,
+    proof TEXT NOT NULL -- what the key sealed when it first was to seal
+) WITHOUT ROWID;
 
 -- +goose Down
-DROP TABLE changes;
+DROP TABLE encryption_keys;
+ALTER TABLE triggers DROP COLUMN sealed;
 ALTER TABLE activations RENAME COLUMN signal_name TO signal;

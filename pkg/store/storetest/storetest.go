@@ -51,6 +51,7 @@ func Run(t *testing.T, b Backend) {
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},
 		{"writable", testWritable},
+		{"encryption", b.testEncryption},
 		{"locked", b.testLocked},
 		{"of another program", b.testForeign},
 		{"of a newer version", b.testNewer},
