@@ -1,22 +1,29 @@
 // Package deliver brings messages to their destinations: in order within a lane, in
 // parallel over lanes, again and again until they are accepted. It is the only code
-// that waits or retries.
+// that waits or retries, and that parks what cannot be sent now.
 //
 //	             Destination (one for each webhook or queue of a trigger)
 //	Enqueue ──▶ lane "row 7": [d1 sending] [d4] [d9]      ┌▶ worker ─ Sink.Send
-//	            lane "row 8": [d2 ready]           ready ─┼▶ worker ─ Sink.Send
-//	            lane "row 9": [d3 ready] [d5]             └▶ … max_in_flight
+//	   │        lane "row 8": [d2 ready]           ready ─┼▶ worker ─ Sink.Send
+//	   │        lane "row 9": [d3 ready] [d5]             └▶ … max_in_flight
+//	   │              │  ▲                                    │
+//	   │         park │  │ load                               │
+//	   │              ▼  │                                    │
+//	   └──────▶ clerk ─▶ Store                                │
 //	                                                          │
-//	done(entry) ◀── accepted ─────────────────────────────────┤
-//	ready (later) ◀── refused: this delivery waits ───────────┤
+//	done(entry) ◀── accepted, or parked ──────────────────────┤
+//	parked, with its lane ◀── refused ────────────────────────┤
 //	all of the destination waits ◀── unavailable ─────────────┘
 package deliver
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
@@ -25,21 +32,26 @@ import (
 // Config bounds what is held in memory and says how failures are met.
 type Config struct {
 	MaxInFlight int           // requests under way for a destination; kinds that keep order by themselves have one
-	Queue       int           // deliveries that wait for a destination; full = the log is not read on
+	Queue       int           // deliveries that wait in memory for a destination
 	QueueBytes  int64         // memory of what waits for all destinations together, about, bytes
 	MaxTimeout  time.Duration // for destinations that name no time-out
 	Backoff     Backoff
+	Park        ParkConfig
+	// Render renders messages that could not be rendered in their turn. Needed if there
+	// are any.
+	Render RenderFunc
 }
 
 // DefaultConfig holds the defaults.
 func DefaultConfig() Config {
-	return Config{MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, MaxTimeout: 30 * time.Second, Backoff: DefaultBackoff}
+	return Config{MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, MaxTimeout: 30 * time.Second, Backoff: DefaultBackoff, Park: DefaultPark}
 }
 
 // Target says where a destination's messages go now. It is replaced when the trigger
 // or the configuration is edited. Safe for concurrent use.
 type Target interface {
 	Kind() *sink.Kind
+	Trigger() int64 // whose destination it is
 	// Conn gives the resolved connection details and a key that is equal for equal
 	// details.
 	Conn(ctx context.Context) (conn map[string]any, key string, err error)
@@ -47,53 +59,18 @@ type Target interface {
 	// name, when the message was rendered: perhaps by the Target before this one.
 	Fill(ctx context.Context, m *sink.Message, rendered []sink.Header) error
 	Timeout() time.Duration // of one attempt; 0 = Config.MaxTimeout
+	Limits() Limits
 	// Env is what a sink opened for conn may use of its surroundings.
 	Env(conn map[string]any) sink.Env
 }
 
-// Delivery is one message on its way to one destination. The caller fills in the
-// exported fields and lets go of it.
-type Delivery struct {
-	Message  sink.Message
-	Rendered []sink.Header // for Target.Fill
-	Weight   int           // bytes held besides the body, if those are more
-	Ledger   Ledger
-	Entry    uint64 // given to Ledger.Done
-	// Late renders a message that could not be rendered when its turn came in the log,
-	// at each attempt until it succeeds: it returns false if there is nothing to send
-	// after all. Nil for a message that is rendered.
-	Late func(ctx context.Context, d *Delivery) (send bool, err error)
-	// Lanes are hashes of the ordering keys it belongs to: none = no order; two when
-	// a row's key changed, so that it comes after the old key's deliveries and before
-	// the new key's. Equal hashes of different keys only cost parallelism.
-	Lanes [2]uint64
-	NLane int
-	Table uint64 // which table's lanes; 0 = none
-	// Barrier: after all earlier deliveries of Table and before all later ones.
-	Barrier bool
-
-	size     int64 // taken from the budget
-	waits    int   // lanes in which it is not yet first
-	attempts int
-	finished bool
-	sending  bool // in a worker's hands; with a pipelined kind perhaps before it is first
-	links    []link
-	first    [2]link
-	next     *Delivery // in the ready list
-	err      error     // why it was not handed to the sink in this attempt
-}
-
-// overhead is about what a delivery takes besides its body, bytes.
-const overhead = 640
-
-func (d *Delivery) bytes() int64 { return overhead + int64(max(len(d.Message.Body), d.Weight)) }
-
-// Ledger keeps the account of deliveries. Called by many goroutines; must not block.
-type Ledger interface {
-	// Done is told of each delivery that is accepted, or that nobody wants any more.
-	Done(entry uint64)
-	// Stopped says that Done counts no more: no delivery is begun from then on.
-	Stopped() bool
+// Limits are what a destination sets for itself. Zero values are the defaults.
+type Limits struct {
+	MaxInFlight int             // instead of Config.MaxInFlight
+	Rate        float64         // deliveries a second, at most; 0 = no limit
+	Schedule    []time.Duration // instead of Backoff.Schedule; empty and not nil: no retry
+	Batch       int             // messages in one Send of a kind that would take one
+	Paused      bool            // nothing is sent: what comes is parked
 }
 
 // ErrClosed is returned for a delivery that comes after Close.
@@ -108,19 +85,45 @@ type Deliverer struct {
 	cancel context.CancelFunc
 	bytes  budget
 	m      *metrics
+	ids    atomic.Uint64
+	clerk  *clerk // nil: nothing is parked
+
+	draining atomic.Bool // nothing is loaded from the store
 
 	mu           sync.Mutex
 	destinations map[string]*Destination
+	parked       map[string]Summary // of destinations that are not made yet
 	workers      sync.WaitGroup
 }
 
-// New returns a Deliverer without destinations.
-func New(cfg Config, m *Metrics, log *slog.Logger) *Deliverer {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &Deliverer{
-		cfg: cfg, log: log, sinks: newPool(), ctx: ctx, cancel: cancel, m: m.m,
-		bytes: budget{limit: cfg.QueueBytes, room: make(chan struct{})}, destinations: map[string]*Destination{},
+// New returns a Deliverer without destinations. store may be nil if cfg parks nothing.
+// What is parked there is taken up as destinations are made.
+func New(ctx context.Context, cfg Config, store Store, m *Metrics, log *slog.Logger) (*Deliverer, error) {
+	own, cancel := context.WithCancel(context.Background())
+	d := &Deliverer{
+		cfg: cfg, log: log, sinks: newPool(), ctx: own, cancel: cancel, m: m.m,
+		bytes: budget{limit: cfg.QueueBytes, room: make(chan struct{})}, destinations: map[string]*Destination{}, parked: map[string]Summary{},
 	}
+	// Ids of other runs are lower: no run enqueues four million deliveries a millisecond.
+	d.ids.Store(uint64(time.Now().UnixMilli())<<22 | rand.Uint64N(1<<22))
+	if store == nil || cfg.Park.MaxBytes <= 0 {
+		return d, nil
+	}
+	all, err := store.Summary(ctx)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("read parked deliveries: %w", err)
+	}
+	var bytes int64
+	for _, s := range all {
+		d.parked[s.Destination] = s
+		bytes += s.Bytes
+		if s.LastID > d.ids.Load() { // the clock went back
+			d.ids.Store(s.LastID)
+		}
+	}
+	d.clerk = newClerk(d, store, bytes)
+	return d, nil
 }
 
 // Destination returns the destination of that id, made if necessary, and gives it
@@ -132,12 +135,17 @@ func (d *Deliverer) Destination(id string, target Target) *Destination {
 	if !ok {
 		q = newDestination(d, id)
 		d.destinations[id] = q
+		if s, ok := d.parked[id]; ok {
+			delete(d.parked, id)
+			q.lot.rows, q.lot.top, q.lot.all = s.Deliveries, s.LastID, true
+			q.lot.begin()
+		}
 	}
 	q.setTarget(target)
 	return q
 }
 
-// Keep discards the destinations for which keep is false, with what waits for them.
+// Keep discards the destinations for which keep is false: what waits for them is dead.
 // A request under way is completed.
 func (d *Deliverer) Keep(keep func(id string) bool) {
 	d.mu.Lock()
@@ -148,14 +156,26 @@ func (d *Deliverer) Keep(keep func(id string) bool) {
 			q.discard()
 		}
 	}
+	for id := range d.parked { // left over by a run that ended before it had buried them
+		if !keep(id) {
+			delete(d.parked, id)
+			d.clerk.add(note{what: bury, burial: deleted(id)})
+		}
+	}
 }
 
-// Drain waits until nothing is under way and nothing but retries waits, or until ctx
-// ends. Nothing may be enqueued meanwhile.
+func deleted(id string) Burial {
+	return Burial{Destination: id, Class: "deleted", Why: "the destination, or its trigger, was deleted"}
+}
+
+// Drain parks what waits for a retry, and then waits until nothing is under way, or until
+// ctx ends. Nothing may be enqueued meanwhile, and nothing is loaded from the store any
+// more.
 func (d *Deliverer) Drain(ctx context.Context) {
+	d.draining.Store(true)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for d.busy() {
+	for d.busy() || d.clerk.busy() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -164,19 +184,22 @@ func (d *Deliverer) Drain(ctx context.Context) {
 	}
 }
 
+// busy reports whether something is being sent or could be sent now. What could not is
+// parked.
 func (d *Deliverer) busy() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	busy := false
 	for _, q := range d.destinations {
 		if q.busy() {
-			return true
+			busy = true
 		}
 	}
-	return false
+	return busy
 }
 
-// Close ends requests under way and closes the sinks. What was not delivered is not
-// done.
+// Close ends requests under way and closes the sinks. What was not delivered or parked
+// is not done.
 func (d *Deliverer) Close() {
 	d.cancel()
 	d.mu.Lock()
@@ -187,16 +210,34 @@ func (d *Deliverer) Close() {
 	}
 	d.mu.Unlock()
 	d.workers.Wait()
+	d.clerk.close()
 	d.sinks.close(d.log)
+}
+
+// relieve parks what waits for destinations that take up the memory and do not get on.
+func (d *Deliverer) relieve() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, q := range d.destinations {
+		q.mu.Lock()
+		if q.stuck() {
+			q.spill()
+		}
+		q.mu.Unlock()
+	}
 }
 
 // Status is a snapshot of a destination.
 type Status struct {
 	ID       string
-	Waiting  int // deliveries, those under way included
+	Trigger  int64
+	Waiting  int // deliveries in memory, those under way included
+	Parked   int // deliveries in the store that are still to be sent
 	InFlight int // workers sending
 	Failures int // since the last success
 	RetryAt  time.Time
+	Held     bool // not tried until somebody asks for it
+	Paused   bool
 	Err      string
 }
 
@@ -209,51 +250,4 @@ func (d *Deliverer) Status() []Status {
 		all = append(all, q.status())
 	}
 	return all
-}
-
-// budget bounds the bytes that wait.
-type budget struct {
-	mu    sync.Mutex
-	used  int64
-	limit int64
-	room  chan struct{}
-	wait  bool
-}
-
-// take waits until n bytes fit; a single body larger than the limit fits when nothing
-// else is held.
-func (b *budget) take(ctx context.Context, n int64) error {
-	b.mu.Lock()
-	for b.used > 0 && b.used+n > b.limit {
-		b.wait = true
-		room := b.room
-		b.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		b.mu.Lock()
-	}
-	b.used += n
-	b.mu.Unlock()
-	return nil
-}
-
-// force takes n bytes whether they fit or not.
-func (b *budget) force(n int64) {
-	b.mu.Lock()
-	b.used += n
-	b.mu.Unlock()
-}
-
-func (b *budget) give(n int64) {
-	b.mu.Lock()
-	b.used -= n
-	if b.wait {
-		b.wait = false
-		close(b.room)
-		b.room = make(chan struct{})
-	}
-	b.mu.Unlock()
 }

@@ -27,6 +27,8 @@ type receiver struct {
 	// answer decides one message; nil = accepted.
 	answer func(m *sink.Message) error
 	delay  func() time.Duration
+	limits Limits
+	before *receiver // whose place it took
 
 	mu       sync.Mutex
 	accepted []string
@@ -43,6 +45,10 @@ func (r *receiver) Conn(context.Context) (map[string]any, string, error) { retur
 func (r *receiver) Fill(context.Context, *sink.Message, []sink.Header) error { return nil }
 
 func (r *receiver) Timeout() time.Duration { return 0 }
+
+func (r *receiver) Trigger() int64 { return 7 }
+
+func (r *receiver) Limits() Limits { return r.limits }
 
 func (r *receiver) Env(map[string]any) sink.Env { return sink.Env{} }
 
@@ -94,6 +100,14 @@ func (r *receiver) got() []string {
 	return slices.Clone(r.accepted)
 }
 
+// all is what r and those before it accepted.
+func (r *receiver) all() []string {
+	if r.before == nil {
+		return r.got()
+	}
+	return append(r.before.all(), r.got()...)
+}
+
 type doneSet struct {
 	mu   sync.Mutex
 	n    map[uint64]int
@@ -130,8 +144,17 @@ func start(t *testing.T, cfg Config, r *receiver) (*Deliverer, *Destination, *do
 	t.Helper()
 	r.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return r, nil }
 	s := &doneSet{n: map[uint64]int{}}
-	d := New(cfg, NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	d := deliverer(t, cfg, nil)
 	return d, d.Destination("w1", r), s
+}
+
+func deliverer(t testing.TB, cfg Config, store Store) *Deliverer {
+	t.Helper()
+	d, err := New(context.Background(), cfg, store, NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // job is a delivery in a test: what it shares a lane with is given by its keys.
@@ -445,18 +468,20 @@ func TestClosedDeliverer(t *testing.T) {
 func TestLateRendering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 5, Ordered: true}}
-		d, q, done := start(t, DefaultConfig(), r)
 		var mended atomic.Bool
-		late := func(id string, send bool) *Delivery {
-			return &Delivery{Ledger: done, Entry: 9, NLane: 1, Late: func(_ context.Context, d *Delivery) (bool, error) {
-				if !mended.Load() {
-					return false, errors.New("unknown column")
-				}
-				d.Message.ID = id
-				return send, nil
-			}}
+		cfg := DefaultConfig()
+		cfg.Render = func(_ context.Context, d *Delivery) (bool, error) {
+			if !mended.Load() {
+				return false, errors.New("unknown column")
+			}
+			d.Message.ID = string(d.Event)
+			return d.Message.ID != "never", nil
 		}
-		for _, dl := range []*Delivery{late("late", true), late("never", false)} {
+		d, q, done := start(t, cfg, r)
+		late := func(id string) *Delivery {
+			return &Delivery{Ledger: done, Entry: 9, NLane: 1, Event: []byte(id)}
+		}
+		for _, dl := range []*Delivery{late("late"), late("never")} {
 			if err := q.Enqueue(context.Background(), dl); err != nil {
 				t.Fatal(err)
 			}
@@ -483,17 +508,19 @@ func TestSlowLateRendering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 50, Ordered: true}, delay: func() time.Duration { return 5 * time.Second }}
 		r.answer = func(*sink.Message) error { return nil }
-		d, q, done := start(t, DefaultConfig(), r)
+		cfg := DefaultConfig()
+		cfg.Render = func(ctx context.Context, _ *Delivery) (bool, error) {
+			select {
+			case <-time.After(3 * time.Second):
+				return false, errors.New("no answer")
+			case <-ctx.Done():
+				return false, ctx.Err()
+			}
+		}
+		d, q, done := start(t, cfg, r)
 		enqueue(t, done, q, []job{{id: "first", keys: []uint64{100}}}) // the batch after it has all the others
 		for i := range uint64(20) {
-			dl := &Delivery{Ledger: done, Entry: i, NLane: 1, Late: func(ctx context.Context, _ *Delivery) (bool, error) {
-				select {
-				case <-time.After(3 * time.Second):
-					return false, errors.New("no answer")
-				case <-ctx.Done():
-					return false, ctx.Err()
-				}
-			}}
+			dl := &Delivery{Ledger: done, Entry: i, NLane: 1, Event: []byte("late")}
 			dl.Lanes[0] = i
 			if err := q.Enqueue(context.Background(), dl); err != nil {
 				t.Fatal(err)
@@ -583,7 +610,7 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Run(kind.Name, func(b *testing.B) {
 			r := &nullSink{kind: kind}
 			r.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return r, nil }
-			d := New(DefaultConfig(), NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+			d := deliverer(b, DefaultConfig(), nil)
 			q := d.Destination("w1", r)
 			body := make([]byte, 300)
 			b.ReportAllocs()

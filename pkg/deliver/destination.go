@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/waltrigger/waltrigger/pkg/sink"
+	"golang.org/x/time/rate"
 )
 
 // Destination is a webhook, queue or action of a trigger, with what waits for it.
@@ -16,10 +16,13 @@ type Destination struct {
 
 	mu      sync.Mutex
 	target  Target
-	limit   int // workers at most; less than the target's while it recovers
+	limits  Limits
+	rate    *rate.Limiter // nil: no limit
+	limit   int           // workers at most; less than the target's while it recovers
 	lanes   lanes
 	ready   fifo
-	delayed map[*Delivery]*time.Timer // refused, waiting for their own retry
+	delayed map[*Delivery]*time.Timer // waiting for their own retry
+	lot     lot
 	waiting int
 	workers int
 	room    chan struct{} // closed and replaced when a delivery leaves while the caller of Enqueue waits
@@ -27,26 +30,40 @@ type Destination struct {
 	closed  bool // starts nothing more
 	dropped bool // and what it has is wanted by nobody
 
-	failures int // since the last success
-	failed   time.Time
-	retryAt  time.Time // not before; zero = now
-	probe    *time.Timer
-	err      string
+	breaker
+	accepted  uint64    // in all
+	asked     uint64    // accepted when it was last asked whether it is stuck
+	askedAt   time.Time // and when that was
+	succeeded time.Time // the last time
 }
 
 func newDestination(d *Deliverer, id string) *Destination {
 	return &Destination{
 		id: id, d: d, m: d.m.destination(id), lanes: newLanes(), room: make(chan struct{}),
-		delayed: map[*Delivery]*time.Timer{},
+		delayed: map[*Delivery]*time.Timer{}, lot: newLot(),
 	}
 }
 
 // maxWorkers is how many requests may be under way.
 func (q *Destination) maxWorkers() int {
-	if q.target.Kind().Ordered {
+	switch {
+	case q.target.Kind().Ordered:
 		return 1
+	case q.limits.MaxInFlight > 0:
+		return q.limits.MaxInFlight
 	}
 	return q.d.cfg.MaxInFlight
+}
+
+// maxBatch is how many deliveries may go into one Send.
+func (q *Destination) maxBatch() int { return max(q.target.Kind().MaxBatch, q.limits.Batch, 1) }
+
+// schedule is by what a refused delivery is tried again.
+func (q *Destination) schedule() []time.Duration {
+	if q.limits.Schedule != nil {
+		return q.limits.Schedule
+	}
+	return q.d.cfg.Backoff.Schedule
 }
 
 func (q *Destination) setTarget(t Target) {
@@ -55,41 +72,72 @@ func (q *Destination) setTarget(t Target) {
 	if q.target == t {
 		return
 	}
-	q.target = t
+	first := q.target == nil
+	q.target, q.limits = t, t.Limits()
 	q.limit = q.maxWorkers()
-	q.failures, q.retryAt, q.err = 0, time.Time{}, ""
-	q.m.failing.Set(0)
+	q.rate = nil
+	if q.limits.Rate > 0 {
+		q.rate = rate.NewLimiter(rate.Limit(q.limits.Rate), max(int(q.limits.Rate/10), 1))
+	}
+	if q.limits.Paused {
+		q.spill()
+	}
+	if first {
+		q.sweep()
+		return
+	}
+	q.free()
+}
+
+// free has everything that waits tried at once; q.mu is held.
+func (q *Destination) free() {
+	q.closeBreaker()
 	for d, timer := range q.delayed {
-		d.attempts = 0 // of another target, or by another template
+		d.Attempts = 0 // of another target, or by another template
 		if timer.Stop() {
 			delete(q.delayed, d)
 			q.ready.push(d)
 		}
 	}
+	if q.lot.rows > 0 || q.lot.pending > 0 {
+		q.d.clerk.add(note{what: free, q: q})
+	}
+	q.sweep()
 	q.dispatch()
 }
 
 // Enqueue takes d over; it is sent after everything enqueued before that it shares a
-// lane with. Enqueue waits while the destination's queue or the common budget of bytes
-// is full, and fails only when ctx ends or after Close.
+// lane with. Enqueue waits while the destination's queue, the common budget of bytes or
+// the store is full, and fails only when ctx ends or after Close. A destination that
+// fails, or is too slow, has d parked instead.
 func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
 	d.size = d.bytes()
-	if err := q.d.bytes.take(ctx, d.size); err != nil {
+	if err := q.d.bytes.take(ctx, d.size, q.d.relieve); err != nil {
 		return err
 	}
 	q.mu.Lock()
-	for q.waiting >= q.d.cfg.Queue && !q.closed {
+	for !q.closed {
+		full := q.waiting >= q.d.cfg.Queue
+		if full && q.failing() {
+			q.spill()
+		}
+		parks := q.parks(d)
+		if parks && q.d.clerk.room() && !q.lot.closing || !parks && !full {
+			break
+		}
 		q.blocked = true
 		room := q.room
 		q.mu.Unlock()
 		q.m.full.Inc()
-		select {
-		case <-room:
-		case <-ctx.Done():
+		late, err := await(ctx, room)
+		if err != nil {
 			q.d.bytes.give(d.size)
-			return ctx.Err()
+			return err
 		}
 		q.mu.Lock()
+		if late && !parks && q.stuck() {
+			q.spill()
+		}
 	}
 	return q.add(d)
 }
@@ -103,41 +151,46 @@ func (q *Destination) Push(d *Delivery) error {
 	return q.add(d)
 }
 
-// add puts d in its lanes; it unlocks q.mu.
+// add puts d in its lanes, or parks it; it unlocks q.mu.
 func (q *Destination) add(d *Delivery) error {
 	defer q.mu.Unlock()
+	d.ID, d.Destination, d.Trigger = q.d.ids.Add(1), q.id, q.target.Trigger()
 	switch {
 	case q.dropped:
-		q.leave(d)
+		q.bury(d)
 		return nil
 	case q.closed:
 		q.d.bytes.give(d.size)
 		return ErrClosed
+	case q.parks(d):
+		q.park(d)
+		return nil
 	}
+	q.take(d)
+	return nil
+}
+
+// take puts d in its lanes; q.mu is held.
+func (q *Destination) take(d *Delivery) {
 	q.waiting++
 	if q.lanes.add(d) {
 		q.ready.push(d)
 		q.dispatch()
 	}
-	return nil
 }
 
 // leave gives back what d holds outside this destination. q.mu need not be held.
 func (q *Destination) leave(d *Delivery) {
 	q.d.bytes.give(d.size)
-	d.Ledger.Done(d.Entry)
+	if d.Ledger != nil {
+		d.Ledger.Done(d.Entry)
+	}
 }
 
 // dispatch starts workers for what is ready; q.mu is held.
 func (q *Destination) dispatch() {
-	if q.closed || q.ready.head == nil {
+	if q.closed || q.ready.head == nil || q.limits.Paused || q.holds(time.Now) {
 		return
-	}
-	if !q.retryAt.IsZero() {
-		if time.Now().Before(q.retryAt) {
-			return
-		}
-		q.retryAt = time.Time{}
 	}
 	// One worker more at a time: it takes what is ready and, while there is more than
 	// it can take, the next delivery that becomes ready brings the next worker.
@@ -155,7 +208,7 @@ func (q *Destination) work() {
 	defer w.end()
 	q.mu.Lock()
 	for {
-		if q.closed || q.d.ctx.Err() != nil || q.workers > q.limit || !q.retryAt.IsZero() || !q.take(&w) {
+		if q.closed || q.d.ctx.Err() != nil || q.workers > q.limit || q.limits.Paused || !q.retryAt.IsZero() || !q.fill(&w) {
 			break
 		}
 		if q.ready.head != nil {
@@ -166,15 +219,17 @@ func (q *Destination) work() {
 		began := time.Now()
 		errs := w.send(q.d, target, began)
 		q.settle(&w, errs, began)
-		for _, d := range w.accepted {
-			q.leave(d)
+		for i, d := range w.accepted {
+			q.d.bytes.give(d.size)
+			if account := w.accounts[i]; account != nil {
+				account.Done(d.Entry)
+			}
 		}
 		q.mu.Lock()
 		if q.blocked && q.waiting < q.d.cfg.Queue {
-			q.blocked = false
-			close(q.room)
-			q.room = make(chan struct{})
+			q.unblock()
 		}
+		q.sweep()
 	}
 	q.workers--
 	if q.workers == 0 {
@@ -183,233 +238,141 @@ func (q *Destination) work() {
 	q.mu.Unlock()
 }
 
-// take moves what may be sent in one Send from ready to w; q.mu is held.
-func (q *Destination) take(w *worker) bool {
-	kind := q.target.Kind()
+// unblock lets callers of Enqueue look again; q.mu is held.
+func (q *Destination) unblock() {
+	q.blocked = false
+	close(q.room)
+	q.room = make(chan struct{})
+}
+
+// fill moves what may be sent in one Send from ready to w; q.mu is held.
+func (q *Destination) fill(w *worker) bool {
+	most, pipelined := q.maxBatch(), q.target.Kind().Pipelined
 	w.batch = w.batch[:0]
-	for len(w.batch) < max(kind.MaxBatch, 1) {
+	add := func(d *Delivery) {
+		d.sending = true
+		w.batch = append(w.batch, d)
+		if d.most > 0 {
+			most = min(most, d.most)
+		}
+	}
+	for len(w.batch) < most {
 		d := q.ready.pop()
 		if d == nil {
 			break
 		}
-		if d.Ledger.Stopped() {
+		if d.Ledger != nil && d.Ledger.Stopped() {
 			continue // it keeps its place, and so nothing behind it is sent
 		}
-		d.sending = true
-		w.batch = append(w.batch, d)
-		if !kind.Pipelined {
-			continue
+		if d.most > 0 && len(w.batch) >= d.most || !q.allowed() {
+			q.ready.unshift(d)
+			break
 		}
-		for len(w.batch) < kind.MaxBatch {
+		add(d)
+		for pipelined && len(w.batch) < most {
 			n := q.lanes.next(d)
-			if n == nil || n.finished || n.sending || q.delayed[n] != nil {
+			if n == nil || n.finished || n.sending || q.delayed[n] != nil || !q.allowed() {
 				break
 			}
-			n.sending = true
-			w.batch = append(w.batch, n)
+			add(n)
 			d = n
 		}
 	}
 	return len(w.batch) > 0
 }
 
-// settle takes in the outcome of w's batch, began being when it was sent.
-func (q *Destination) settle(w *worker, errs []error, began time.Time) {
-	now := time.Now()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	w.accepted = w.accepted[:0]
-	for i, d := range w.batch {
-		if errs == nil || errs[i] == nil || q.dropped {
-			w.accepted = append(w.accepted, d)
-		}
+// allowed takes one delivery from the rate limit. If there is none left it has the
+// destination looked at again when there is; q.mu is held.
+func (q *Destination) allowed() bool {
+	if q.rate == nil {
+		return true
 	}
-	if len(w.accepted) > 0 && !q.dropped {
-		q.succeeded()
+	r := q.rate.Reserve()
+	wait := r.Delay()
+	if wait == 0 {
+		return true
 	}
-	for _, d := range w.accepted {
-		q.waiting--
-		q.lanes.finish(d, q.ready.push)
-		if !q.dropped {
-			q.m.latency.Observe(now.Sub(d.Message.Committed).Seconds())
-			q.m.accepted.Inc()
-		}
+	r.Cancel()
+	if q.workers <= 1 { // the others come back by themselves
+		q.wakeAfter(wait)
 	}
-	if len(w.accepted) == len(w.batch) {
-		return
-	}
-	// Backwards, so that what goes back to the front keeps its order.
-	for i := len(w.batch) - 1; i >= 0; i-- {
-		if d := w.batch[i]; errs[i] != nil {
-			d.sending = false
-			q.refused(d, sink.Classify(errs[i]), began)
-		}
-	}
+	return false
 }
 
-// succeeded lets a destination that failed recover: twice as many workers with each
-// success.
-func (q *Destination) succeeded() {
-	if q.failures > 0 {
-		if q.failures >= q.d.cfg.Backoff.Trip {
-			q.d.log.Info("destination answers again", "destination", q.id, "failures", q.failures)
-		}
-		q.failures, q.err = 0, ""
-		q.m.failing.Set(0)
-	}
-	if most := q.maxWorkers(); q.limit < most {
-		q.limit = min(2*q.limit, most)
-	}
-}
-
-// refused decides when d is tried again; q.mu is held.
-func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time) {
-	b := q.d.cfg.Backoff
-	d.attempts++
-	q.m.refused(err.Class, err.Code)
-	if q.closed || q.d.ctx.Err() != nil {
-		return
-	}
-	q.err = err.Error()
-	if err.Class == sink.Rejected || err.Class == sink.Permanent {
-		if d.attempts == 1 || d.attempts%10 == 0 {
-			q.d.log.Warn("delivery refused", "destination", q.id, "delivery", d.Message.ID, "attempts", d.attempts, "class", err.Class.String(), "err", err)
-		}
-		q.delay(d, max(b.after(d.attempts, b.Max), err.RetryAfter))
-		return
-	}
-	// One failure of many requests that were under way together counts once.
-	if began.After(q.failed) || q.failures == 0 {
-		q.failures++
-		q.failed = time.Now()
-		if q.failures == b.Trip {
-			q.d.log.Error("destination fails: waiting for it", "destination", q.id, "class", err.Class.String(), "err", err)
-			q.m.failing.Set(1)
-		}
-	}
-	if q.failures < b.Trip && err.RetryAfter == 0 && err.Class == sink.Unavailable {
-		q.delay(d, b.after(d.attempts, b.Probe))
-		return
-	}
-	q.limit = 1
-	limit := b.Probe
-	if err.Class != sink.Unavailable {
-		limit = b.Max
-	}
-	wait := max(b.after(q.failures, limit), err.RetryAfter)
-	if at := time.Now().Add(wait); at.After(q.retryAt) {
-		q.retryAt = at
-		q.wake(wait)
-	}
-	if d.waits == 0 {
-		q.ready.unshift(d)
-	}
-}
-
-// delay makes d ready again after wait; q.mu is held.
-func (q *Destination) delay(d *Delivery, wait time.Duration) {
-	if d.waits > 0 {
-		return // becomes ready when what it follows is finished
-	}
-	q.delayed[d] = time.AfterFunc(wait, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		if _, ok := q.delayed[d]; ok && !q.closed {
-			delete(q.delayed, d)
-			q.ready.unshift(d)
-			q.dispatch()
-		}
-	})
-}
-
-// wake dispatches again after wait; q.mu is held.
-func (q *Destination) wake(wait time.Duration) {
-	if q.probe != nil {
-		q.probe.Stop()
-	}
-	q.probe = time.AfterFunc(wait, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		if !time.Now().Before(q.retryAt) {
-			q.retryAt = time.Time{}
-		}
-		q.dispatch()
-	})
-}
-
-// busy reports whether something is being sent or could be sent now.
+// busy reports whether something is being sent or could be sent now, and parks what
+// could not, for Drain.
 func (q *Destination) busy() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.workers > 0 || (q.ready.head != nil && q.retryAt.IsZero() && !q.closed)
+	if len(q.delayed) > 0 || !q.retryAt.IsZero() || q.limits.Paused {
+		q.spill()
+	}
+	return q.workers > 0 || q.ready.head != nil && q.retryAt.IsZero() && !q.closed
 }
 
 // stop starts nothing more; q.mu is held.
 func (q *Destination) stop() {
 	q.closed = true
-	if q.probe != nil {
-		q.probe.Stop()
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+	if q.lot.timer != nil {
+		q.lot.timer.Stop()
 	}
 	for _, timer := range q.delayed {
 		timer.Stop()
 	}
-	close(q.room)
-	q.room = make(chan struct{})
+	q.unblock()
 }
 
-// discard drops all that waits, as done: nobody wants it any more.
+// discard makes all that waits dead: nobody wants it any more.
 func (q *Destination) discard() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.stop()
 	q.dropped = true // with closed: who waits in Enqueue must see both
-	dropped := q.lanes.drop(&q.ready, q.delayed)
-	q.waiting -= len(dropped)
-	q.mu.Unlock()
-	for _, d := range dropped {
-		q.leave(d)
+	n := 0
+	for _, d := range q.lanes.clear(&q.ready, q.delayed) {
+		if d.sending {
+			continue
+		}
+		q.waiting--
+		if d.stored {
+			q.d.bytes.give(d.size)
+			continue
+		}
+		n++
+		q.bury(d)
 	}
-	if len(dropped) > 0 {
-		q.d.log.Info("deliveries dropped with their trigger", "destination", q.id, "deliveries", len(dropped))
+	if n += q.lot.rows; q.lot.rows > 0 || q.lot.pending > 0 {
+		q.d.clerk.add(note{what: bury, burial: deleted(q.id)})
+	}
+	if n > 0 {
+		q.d.log.Info("deliveries are dead with their trigger", "destination", q.id, "deliveries", n)
 	}
 	q.d.m.forget(q.id)
+}
+
+// bury makes d, which is in no lane, dead with its destination; q.mu is held.
+func (q *Destination) bury(d *Delivery) {
+	if q.d.clerk == nil {
+		q.leave(d)
+		return
+	}
+	b := deleted(q.id)
+	d.Dead, d.Class, d.Code, d.Error, d.FailedAt = true, b.Class, b.Class, b.Why, time.Now()
+	q.d.clerk.add(note{what: park, q: q, d: d, gives: true})
 }
 
 func (q *Destination) status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return Status{ID: q.id, Waiting: q.waiting, InFlight: q.workers, Failures: q.failures, RetryAt: q.retryAt, Err: q.err}
-}
-
-// fifo is a list of deliveries that are ready.
-type fifo struct{ head, tail *Delivery }
-
-func (f *fifo) push(d *Delivery) {
-	d.next = nil
-	if f.tail == nil {
-		f.head = d
-	} else {
-		f.tail.next = d
+	s := Status{
+		ID: q.id, Waiting: q.waiting, Parked: q.lot.rows + q.lot.pending, InFlight: q.workers, Failures: q.failures,
+		RetryAt: q.retryAt, Held: q.held, Paused: q.limits.Paused, Err: q.err,
 	}
-	f.tail = d
-}
-
-func (f *fifo) unshift(d *Delivery) {
-	d.next = f.head
-	f.head = d
-	if f.tail == nil {
-		f.tail = d
+	if q.target != nil {
+		s.Trigger = q.target.Trigger()
 	}
-}
-
-func (f *fifo) pop() *Delivery {
-	d := f.head
-	if d == nil {
-		return nil
-	}
-	f.head = d.next
-	if f.head == nil {
-		f.tail = nil
-	}
-	d.next = nil
-	return d
+	return s
 }

@@ -1,6 +1,10 @@
 package deliver
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // lane holds the deliveries of one ordering key, oldest first. The first one is being
 // sent or waits to be; it leaves when it is finished.
@@ -20,19 +24,25 @@ type link struct {
 // lanes orders the deliveries of one destination. Not safe for concurrent use.
 type lanes struct {
 	byHash   map[uint64]*lane
-	barriers map[uint64]*[]*Delivery // table -> what came after its barrier
+	barriers map[uint64]*barrier // by table
 	free     []*lane
 }
 
+// barrier is a delivery that is one, with what came after it.
+type barrier struct {
+	d      *Delivery
+	behind []*Delivery
+}
+
 func newLanes() lanes {
-	return lanes{byHash: map[uint64]*lane{}, barriers: map[uint64]*[]*Delivery{}}
+	return lanes{byHash: map[uint64]*lane{}, barriers: map[uint64]*barrier{}}
 }
 
 // add puts d behind everything it has to follow, and reports whether it may be sent
 // now.
 func (l *lanes) add(d *Delivery) bool {
-	if behind, ok := l.barriers[d.Table]; ok && d.Table != 0 {
-		*behind = append(*behind, d)
+	if b, ok := l.barriers[d.Table]; ok && d.Table != 0 {
+		b.behind = append(b.behind, d)
 		return false
 	}
 	d.links = d.first[:0]
@@ -48,7 +58,7 @@ func (l *lanes) add(d *Delivery) bool {
 				l.append(d, ln)
 			}
 		}
-		l.barriers[d.Table] = new([]*Delivery)
+		l.barriers[d.Table] = &barrier{d: d}
 	}
 	// The links may have moved while the slice grew; only now are they where they stay.
 	for i := range d.links {
@@ -114,9 +124,9 @@ func (l *lanes) finish(d *Delivery, ready func(*Delivery)) {
 	if !d.Barrier {
 		return
 	}
-	behind := l.barriers[d.Table]
+	b := l.barriers[d.Table]
 	delete(l.barriers, d.Table)
-	for _, w := range *behind {
+	for _, w := range b.behind {
 		if l.add(w) {
 			ready(w)
 		}
@@ -150,12 +160,36 @@ func (l *lanes) pop(ln *lane, ready func(*Delivery)) {
 	}
 }
 
-// drop empties all lanes and lists and returns what was in them and not being sent.
-func (l *lanes) drop(ready *fifo, delayed map[*Delivery]*time.Timer) []*Delivery {
+// cut takes out d, the first of its lane, and what follows it there. It does nothing and
+// returns false if some of that is also in another lane or has to do with a barrier.
+func (l *lanes) cut(d *Delivery) (behind []*Delivery, ok bool) {
+	if _, fenced := l.barriers[d.Table]; d.Barrier || len(d.links) > 1 || fenced && d.Table != 0 {
+		return nil, false
+	}
+	if len(d.links) == 0 {
+		return nil, true
+	}
+	ln := d.links[0].lane
+	for k := d.links[0].next; k != nil; k = k.next {
+		if len(k.d.links) != 1 || k.d.Barrier {
+			return nil, false
+		}
+		if !k.d.finished {
+			behind = append(behind, k.d)
+		}
+	}
+	delete(l.byHash, ln.hash)
+	return behind, true
+}
+
+// clear takes out all that is in lanes, lists and timers and not being sent. It returns
+// everything in the order of its ids.
+func (l *lanes) clear(ready *fifo, delayed map[*Delivery]*time.Timer) []*Delivery {
 	var all []*Delivery
+	seen := map[*Delivery]struct{}{}
 	take := func(d *Delivery) {
-		if !d.sending && !d.finished {
-			d.finished = true
+		if _, twice := seen[d]; !twice && !d.finished {
+			seen[d] = struct{}{}
 			all = append(all, d)
 		}
 	}
@@ -164,16 +198,27 @@ func (l *lanes) drop(ready *fifo, delayed map[*Delivery]*time.Timer) []*Delivery
 			take(k.d)
 		}
 	}
-	for _, behind := range l.barriers {
-		for _, d := range *behind {
+	for _, b := range l.barriers {
+		take(b.d)
+		for _, d := range b.behind {
 			take(d)
 		}
 	}
-	for d := ready.pop(); d != nil; d = ready.pop() { // without a lane
+	for d := ready.pop(); d != nil; d = ready.pop() { // some have no lane
 		take(d)
 	}
-	for d := range delayed {
+	for d, timer := range delayed {
+		timer.Stop()
 		take(d)
+	}
+	clear(delayed)
+	slices.SortFunc(all, func(a, b *Delivery) int { return cmp.Compare(a.ID, b.ID) })
+	*l = newLanes()
+	for _, d := range all {
+		if d.sending { // whatever it had behind it is gone
+			d.waits = 0
+			l.add(d)
+		}
 	}
 	return all
 }

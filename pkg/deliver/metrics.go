@@ -13,7 +13,9 @@ type metrics struct {
 	accepted *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 	full     *prometheus.CounterVec
+	dead     *prometheus.CounterVec
 	failing  *prometheus.GaugeVec
+	parked   *prometheus.GaugeVec
 	latency  *prometheus.HistogramVec
 }
 
@@ -30,6 +32,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		full: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "waltrigger_destination_full_total", Help: "Times that reading waited because the destination's queue was full.",
 		}, by),
+		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "waltrigger_dead_deliveries_total", Help: "Deliveries that were refused for the last time.",
+		}, by),
+		parked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "waltrigger_parked_deliveries", Help: "Deliveries in the store that are still to be sent.",
+		}, by),
 		failing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "waltrigger_destination_failing", Help: "1 while the destination as a whole fails and is probed.",
 		}, by),
@@ -38,22 +46,22 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 300},
 		}, by),
 	}
-	r.MustRegister(m.accepted, m.refused, m.full, m.failing, m.latency)
+	r.MustRegister(m.accepted, m.refused, m.full, m.dead, m.failing, m.parked, m.latency)
 	return &Metrics{m}
 }
 
 // destinationMetrics are the metrics of one destination, looked up once.
 type destinationMetrics struct {
-	accepted, full prometheus.Counter
-	failing        prometheus.Gauge
-	latency        prometheus.Observer
-	failures       *prometheus.CounterVec
+	accepted, full, dead prometheus.Counter
+	failing, parked      prometheus.Gauge
+	latency              prometheus.Observer
+	failures             *prometheus.CounterVec
 }
 
 func (m *metrics) destination(id string) destinationMetrics {
 	return destinationMetrics{
 		accepted: m.accepted.WithLabelValues(id), full: m.full.WithLabelValues(id),
-		failing: m.failing.WithLabelValues(id), latency: m.latency.WithLabelValues(id),
+		dead: m.dead.WithLabelValues(id), failing: m.failing.WithLabelValues(id), parked: m.parked.WithLabelValues(id), latency: m.latency.WithLabelValues(id),
 		failures: m.refused.MustCurryWith(prometheus.Labels{"destination": id}),
 	}
 }
@@ -68,6 +76,8 @@ func (m *metrics) forget(id string) {
 	m.accepted.DeletePartialMatch(l)
 	m.refused.DeletePartialMatch(l)
 	m.full.DeletePartialMatch(l)
+	m.dead.DeletePartialMatch(l)
 	m.failing.DeletePartialMatch(l)
+	m.parked.DeletePartialMatch(l)
 	m.latency.DeletePartialMatch(l)
 }

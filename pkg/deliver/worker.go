@@ -12,6 +12,7 @@ import (
 type worker struct {
 	batch    []*Delivery
 	accepted []*Delivery
+	accounts []Ledger // of accepted; nil = none
 	msgs     []*sink.Message
 
 	// The context of an attempt, used for those that follow within a small part of the
@@ -61,7 +62,7 @@ func (w *worker) send(d *Deliverer, target Target, now time.Time) []error {
 	w.msgs = w.msgs[:0]
 	whole := true
 	for _, dl := range w.batch {
-		if dl.err = dl.fill(ctx, target, now.Add(timeout/4)); dl.err == nil {
+		if dl.err = dl.fill(ctx, d.cfg.Render, target, now.Add(timeout/4)); dl.err == nil {
 			w.msgs = append(w.msgs, &dl.Message)
 		} else {
 			whole = false
@@ -77,6 +78,9 @@ func (w *worker) send(d *Deliverer, target Target, now time.Time) []error {
 	return w.merge(errs)
 }
 
+// CodeRender is the code of a message that could not be rendered.
+const CodeRender = "render"
+
 // errNothing stands for a message that turned out not to be sent.
 var errNothing = errors.New("nothing to send")
 
@@ -84,16 +88,16 @@ var errNothing = errors.New("nothing to send")
 var errNoTime = errors.New("rendering the deliveries beside it took too long")
 
 // fill makes d ready to be sent; until limits what is rendered late.
-func (d *Delivery) fill(ctx context.Context, target Target, until time.Time) error {
-	if d.Late != nil {
+func (d *Delivery) fill(ctx context.Context, render RenderFunc, target Target, until time.Time) error {
+	if d.Event != nil {
 		if time.Now().After(until) {
-			return &sink.Error{Class: sink.Rejected, Code: "render", Err: errNoTime}
+			return &sink.Error{Class: sink.Rejected, Code: CodeRender, Err: errNoTime}
 		}
-		send, err := d.Late(ctx, d)
+		send, err := render(ctx, d)
 		if err != nil {
-			return &sink.Error{Class: sink.Permanent, Code: "render", Err: err}
+			return &sink.Error{Class: sink.Permanent, Code: CodeRender, Err: err}
 		}
-		if d.Late = nil; !send {
+		if d.Event, d.Mended = nil, d.stored; !send {
 			return errNothing
 		}
 	}

@@ -1,0 +1,98 @@
+package deliver
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/sink"
+)
+
+// Delivery is one message on its way to one destination. The caller fills in the
+// exported fields of the first group and lets go of it; the store gives back all of them.
+type Delivery struct {
+	Message  sink.Message
+	Rendered []sink.Header // for Target.Fill
+	Source   string        // of the change
+	Ledger   Ledger        // nil: nobody keeps account of it any more
+	Entry    uint64        // given to Ledger.Done
+	// Event is what the message is rendered from by Config.Render, at each attempt until
+	// that succeeds. Nil for a message that is rendered.
+	Event []byte
+	// Mended: the message was rendered from Event since it was stored.
+	Mended bool
+	// Lanes are hashes of the ordering keys it belongs to: none = no order; two when
+	// a row's key changed, so that it comes after the old key's deliveries and before
+	// the new key's. Equal hashes of different keys only cost parallelism. They are kept
+	// in the store, so they must not change from run to run.
+	Lanes [2]uint64
+	NLane int
+	Table uint64 // which table's lanes; 0 = none
+	// Barrier: after all earlier deliveries of Table and before all later ones.
+	Barrier bool
+
+	ID          uint64 // grows in the order of enqueueing; set by Enqueue
+	Destination string // set by Enqueue
+	Trigger     int64  // set by Enqueue
+	Fate
+
+	size     int64 // taken from the budget
+	waits    int   // lanes in which it is not yet first
+	most     int   // deliveries it may share a batch with, itself included; 0 = as many as fit
+	stored   bool  // in the store; what is in memory is a copy
+	evicted  bool  // from memory to the store
+	low      bool  // see lot.send
+	touched  bool  // stored, and its Fate in the store is an old one
+	finished bool
+	sending  bool // in a worker's hands; with a pipelined kind perhaps before it is first
+	links    []link
+	first    [2]link
+	next     *Delivery // in the ready list
+	err      error     // why it was not handed to the sink in this attempt
+}
+
+// Fate is what became of a delivery so far.
+type Fate struct {
+	Attempts int // that failed
+	Refusals int // those of them that were about this delivery alone
+	Dead     bool
+	NextAt   time.Time // not tried before; zero = when its turn comes
+	FailedAt time.Time // the last attempt that failed
+	Class    string    // of the last failure: a sink.Class, or "deleted", "skipped"
+	Code     string
+	Error    string
+}
+
+// maxError bounds how much of an error is kept, bytes.
+const maxError = 500
+
+// failed notes a failure.
+func (f *Fate) failed(err *sink.Error, now time.Time) {
+	f.FailedAt, f.Class, f.Code, f.Error = now, err.Class.String(), err.Code, clip(err.Error(), maxError)
+}
+
+// overhead is about what a delivery takes besides its body, bytes.
+const overhead = 700
+
+func (d *Delivery) bytes() int64 { return overhead + int64(len(d.Message.Body)+len(d.Event)) }
+
+// Ledger keeps the account of deliveries. Called by many goroutines; must not block.
+type Ledger interface {
+	// Done is told of each delivery that is accepted or parked, or that nobody wants any
+	// more.
+	Done(entry uint64)
+	// Stopped says that Done counts no more: no delivery is begun from then on.
+	Stopped() bool
+}
+
+// RenderFunc renders d.Message and d.Rendered of d.Event, with the trigger as it is
+// now. It returns false if there is nothing to send after all.
+type RenderFunc func(ctx context.Context, d *Delivery) (send bool, err error)
+
+// clip cuts s to at most n bytes, at the end of a character.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}

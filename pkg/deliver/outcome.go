@@ -1,0 +1,153 @@
+package deliver
+
+import (
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/sink"
+)
+
+// settle takes in the outcome of w's batch, began being when it was sent.
+func (q *Destination) settle(w *worker, errs []error, began time.Time) {
+	now := time.Now()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w.accepted, w.accounts = w.accepted[:0], w.accounts[:0]
+	for i, d := range w.batch {
+		if errs == nil || errs[i] == nil {
+			w.accepted = append(w.accepted, d)
+			w.accounts = append(w.accounts, d.Ledger) // the clerk may take it away
+			d.Ledger = nil
+		}
+	}
+	if len(w.accepted) > 0 && !q.dropped {
+		q.success(now)
+	}
+	for _, d := range w.accepted {
+		q.finish(d)
+		if !q.dropped {
+			q.accepted++
+			q.m.latency.Observe(now.Sub(d.Message.Committed).Seconds())
+			q.m.accepted.Inc()
+		}
+	}
+	if len(w.accepted) == len(w.batch) {
+		return
+	}
+	for i, d := range w.batch {
+		if errs[i] != nil {
+			d.sending = false
+		}
+	}
+	for i, d := range w.batch {
+		// One that follows another of the batch shares its lot.
+		if errs[i] != nil && d.waits == 0 && !d.evicted {
+			q.refused(d, sink.Classify(errs[i]), began, len(w.batch))
+		}
+	}
+}
+
+// finish takes d, which is accepted or dead, out of its lanes; q.mu is held.
+func (q *Destination) finish(d *Delivery) {
+	q.waiting--
+	q.lanes.finish(d, q.ready.push)
+	if !d.stored {
+		return
+	}
+	delete(q.lot.loaded, d.ID)
+	q.lot.rows--
+	q.lot.settling[d.ID] = false
+	if !d.Dead {
+		q.d.clerk.add(note{what: done, q: q, d: d})
+	}
+	if q.lot.follows(place(d)) { // something may stay in the store because of d
+		q.resweep()
+	}
+}
+
+// refused decides what becomes of d, the first of its lanes; q.mu is held.
+func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, batch int) {
+	q.m.refused(err.Class, err.Code)
+	if q.closed && !q.dropped || q.d.ctx.Err() != nil {
+		return
+	}
+	if q.dropped {
+		q.waiting--
+		if d.finished = true; d.stored {
+			q.d.bytes.give(d.size)
+		} else {
+			q.bury(d)
+		}
+		return
+	}
+	single := err.Class == sink.Rejected || err.Class == sink.Permanent
+	if single && batch > 1 && q.limits.Batch > 1 { // which of the batch is to blame?
+		d.most = max(batch/2, 1)
+		q.ready.unshift(d)
+		q.dispatch()
+		return
+	}
+	// Where others succeed between its attempts, it is this one that needs a human.
+	if err.Class == sink.Misconfigured || err.Class == sink.Blocked {
+		single = single || d.Attempts > 0 && q.succeeded.After(d.FailedAt)
+	}
+	d.Attempts++
+	d.failed(err, time.Now())
+	d.touched = d.stored
+	q.err = err.Error()
+	if single {
+		q.single(d, err)
+		return
+	}
+	wait := q.failure(err, began)
+	if wait == 0 {
+		q.delay(d, q.d.cfg.Backoff.after(d.Attempts, q.d.cfg.Backoff.Probe))
+	} else {
+		q.hold(wait)
+		q.ready.unshift(d)
+	}
+	if q.failing() && (d.stored || q.held || time.Since(q.since) >= q.d.cfg.Park.After) {
+		q.spill()
+	}
+}
+
+// single meets the refusal of one delivery: its lane waits for it, until it is tried for
+// the last time; q.mu is held.
+func (q *Destination) single(d *Delivery, err *sink.Error) {
+	d.Refusals++
+	if d.Refusals == 1 || d.Refusals%10 == 0 {
+		q.d.log.Warn("delivery refused", "destination", q.id, "delivery", d.Message.ID, "attempts", d.Attempts, "class", err.Class.String(), "err", err)
+	}
+	if q.d.clerk == nil {
+		q.delay(d, max(q.d.cfg.Backoff.after(d.Refusals, q.d.cfg.Backoff.Max), err.RetryAfter))
+		return
+	}
+	wait, again := retry(q.schedule(), d.Refusals)
+	if again {
+		q.set(d, time.Now().Add(max(wait, err.RetryAfter)))
+		return
+	}
+	q.d.log.Error("delivery is dead: refused for the last time", "destination", q.id, "delivery", d.Message.ID, "attempts", d.Attempts, "class", err.Class.String(), "err", err)
+	d.Dead, d.NextAt = true, time.Time{}
+	q.m.dead.Inc()
+	stored := d.stored
+	q.finish(d)
+	if stored {
+		q.d.clerk.add(note{what: back, q: q, d: d, gives: true})
+	} else {
+		q.d.clerk.add(note{what: park, q: q, d: d, gives: true})
+	}
+	q.dispatch()
+}
+
+// delay makes d ready again after wait; q.mu is held.
+func (q *Destination) delay(d *Delivery, wait time.Duration) {
+	q.delayed[d] = time.AfterFunc(wait, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if _, ok := q.delayed[d]; ok && !q.closed {
+			delete(q.delayed, d)
+			q.ready.unshift(d)
+			q.dispatch()
+		}
+	})
+}
