@@ -11,7 +11,7 @@ import (
 // each time: by default after 0.25, 0.5, 1, 2, 4, 5, 5 … seconds, each up to a fifth
 // shorter or longer. Once it has failed Trip times in a row without a success between,
 // one delivery probes it, after the same delays, at most Probe (5 s) apart, and Max (60 s)
-// after Patient (20) probes.
+// after Patient (120) probes, about ten minutes.
 //
 // A single delivery that is refused is tried again by Schedule: by default after 5 s,
 // 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h, about 75 hours in all, and is dead then.
@@ -23,7 +23,7 @@ type Backoff struct {
 
 // DefaultBackoff holds the defaults. The schedule is that of Standard Webhooks 1.0.0.
 var DefaultBackoff = Backoff{
-	First: 250 * time.Millisecond, Probe: 5 * time.Second, Max: time.Minute, Trip: 5, Patient: 20,
+	First: 250 * time.Millisecond, Probe: 5 * time.Second, Max: time.Minute, Trip: 5, Patient: 120,
 	Schedule: []time.Duration{
 		5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
 		10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,

@@ -222,8 +222,9 @@ func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 		case chance(100): // an edit
 			limits := r.limits
 			limits.Paused = chance(2)
-			r = &receiver{kind: r.kind, delay: r.delay, answer: r.answer, limits: limits, before: r}
-			r.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return r, nil }
+			next := &receiver{kind: r.kind, delay: r.delay, answer: r.answer, limits: limits, before: r}
+			next.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return next, nil }
+			r = next
 			d.Destination("w1", r)
 		}
 	}
