@@ -34,6 +34,7 @@ type Delivery struct {
 	ID          uint64 // grows in the order of enqueueing; set by Enqueue
 	Destination string // set by Enqueue
 	Trigger     int64  // set by Enqueue
+	ParkedAt    time.Time
 	Fate
 
 	size     int64 // taken from the budget
@@ -61,7 +62,19 @@ type Fate struct {
 	Class    string    // of the last failure: a sink.Class, or "deleted", "skipped"
 	Code     string
 	Error    string
+	Tries    []Try // the last attempts, the latest at the end
 }
+
+// Try is an attempt that failed.
+type Try struct {
+	At    time.Time `json:"at"`
+	Class string    `json:"class"`
+	Code  string    `json:"code"`
+	Error string    `json:"error"`
+}
+
+// maxTries bounds the attempts that are kept.
+const maxTries = 20
 
 // maxError bounds how much of an error is kept, bytes.
 const maxError = 500
@@ -69,12 +82,17 @@ const maxError = 500
 // failed notes a failure.
 func (f *Fate) failed(err *sink.Error, now time.Time) {
 	f.FailedAt, f.Class, f.Code, f.Error = now, err.Class.String(), err.Code, clip(err.Error(), maxError)
+	if len(f.Tries) == maxTries {
+		f.Tries = f.Tries[1:]
+	}
+	f.Tries = append(f.Tries, Try{now, f.Class, f.Code, f.Error})
 }
 
 // overhead is about what a delivery takes besides its body, bytes.
 const overhead = 700
 
-func (d *Delivery) bytes() int64 { return overhead + int64(len(d.Message.Body)+len(d.Event)) }
+// Bytes is about how many bytes of memory d takes.
+func (d *Delivery) Bytes() int64 { return overhead + int64(len(d.Message.Body)+len(d.Event)) }
 
 // Ledger keeps the account of deliveries. Called by many goroutines; must not block.
 type Ledger interface {

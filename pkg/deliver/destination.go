@@ -111,7 +111,7 @@ func (q *Destination) free() {
 // the store is full, and fails only when ctx ends or after Close. A destination that
 // fails, or is too slow, has d parked instead.
 func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
-	d.size = d.bytes()
+	d.size = d.Bytes()
 	if err := q.d.bytes.take(ctx, d.size, q.d.relieve); err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
 // Push is Enqueue without waiting for room: for the rest of what belongs together,
 // once a part of it is enqueued.
 func (q *Destination) Push(d *Delivery) error {
-	d.size = d.bytes()
+	d.size = d.Bytes()
 	q.d.bytes.force(d.size)
 	q.mu.Lock()
 	return q.add(d)
@@ -360,7 +360,7 @@ func (q *Destination) bury(d *Delivery) {
 		return
 	}
 	b := deleted(q.id)
-	d.Dead, d.Class, d.Code, d.Error, d.FailedAt = true, b.Class, b.Class, b.Why, time.Now()
+	d.Dead, d.Class, d.Code, d.Error, d.FailedAt, d.ParkedAt = true, b.Class, b.Class, b.Why, time.Now(), time.Now()
 	q.d.clerk.add(note{what: park, q: q, d: d, gives: true})
 }
 

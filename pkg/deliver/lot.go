@@ -104,6 +104,7 @@ func (l *lot) follows(p *Place) bool { return l.stays.follows(p) || l.sweeping &
 // that of the ids must be there before anything is loaded: it may belong before rows
 // that are there already.
 func (l *lot) send(d *Delivery) {
+	d.ParkedAt = time.Now()
 	l.pending++
 	if d.low = d.ID < l.top; d.low {
 		l.low++
@@ -307,7 +308,7 @@ func (q *Destination) pick(places []Place, most int, now time.Time) (ids []uint6
 // enter takes in rows that were loaded up to last; q.mu is held.
 func (q *Destination) enter(rows []*Delivery, last uint64) {
 	for _, d := range rows {
-		d.stored, d.size = true, d.bytes()
+		d.stored, d.size = true, d.Bytes()
 		q.d.bytes.force(d.size)
 		q.lot.loaded[d.ID] = d
 		q.take(d)

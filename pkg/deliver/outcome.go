@@ -128,6 +128,9 @@ func (q *Destination) single(d *Delivery, err *sink.Error) {
 	}
 	q.d.log.Error("delivery is dead: refused for the last time", "destination", q.id, "delivery", d.Message.ID, "attempts", d.Attempts, "class", err.Class.String(), "err", err)
 	d.Dead, d.NextAt = true, time.Time{}
+	if !d.stored {
+		d.ParkedAt = d.FailedAt
+	}
 	q.m.dead.Inc()
 	stored := d.stored
 	q.finish(d)

@@ -16,6 +16,11 @@ type Store interface {
 	Places(ctx context.Context, destination string, after uint64, limit int) ([]Place, error)
 	// Load reads parked deliveries. Those that are gone are left out.
 	Load(ctx context.Context, ids []uint64) ([]*Delivery, error)
+	// List gives deliveries, parked and dead ones, as far as f.Limit allows.
+	List(ctx context.Context, f *Filter) ([]*Delivery, error)
+	// Amend changes the deliveries that f picks, at most f.Limit of them. every, if not
+	// 0, is how far apart they are tried again.
+	Amend(ctx context.Context, f *Filter, a Amendment, now time.Time, every time.Duration) ([]Amended, error)
 	// Expire removes dead deliveries that died before then, and the oldest of the others
 	// as long as they have more than maxBytes (0 = no bound).
 	Expire(ctx context.Context, then time.Time, maxBytes int64) (removed int, err error)
@@ -54,6 +59,38 @@ type Summary struct {
 	Bytes       int64
 	LastID      uint64 // the highest
 	Oldest      time.Time
+}
+
+// Filter picks deliveries: those to which all that is set applies.
+type Filter struct {
+	IDs         []uint64
+	Dead        *bool
+	Destination string
+	Trigger     int64
+	Source      string
+	Key         *string // the ordering key
+	Class, Code string
+	After       uint64 // ids behind this one
+	Limit       int    // 0 = no limit
+	Brief       bool   // without body and what else is rendered
+}
+
+// Amendment is what somebody does to deliveries.
+type Amendment uint8
+
+// Amendments.
+const (
+	Retry Amendment = iota // try them again, dead ones as well
+	Skip                   // make them dead, so that their lanes go on
+	Erase                  // remove them, and nothing is left of them
+)
+
+// Amended is what was changed of a destination.
+type Amended struct {
+	Destination string
+	Deliveries  int
+	Parked      int   // in the store now
+	Bytes       int64 // more of parked ones, or less
 }
 
 // ParkConfig says when deliveries are parked: written to the store, and done as far as

@@ -77,7 +77,7 @@ func (m *memory) Summary(context.Context) ([]Summary, error) {
 	sums := map[string]Summary{}
 	for _, d := range m.rows {
 		if s := sums[d.Destination]; !d.Dead {
-			sums[d.Destination] = Summary{d.Destination, s.Deliveries + 1, s.Bytes + d.bytes(), max(s.LastID, d.ID), time.Time{}}
+			sums[d.Destination] = Summary{d.Destination, s.Deliveries + 1, s.Bytes + d.Bytes(), max(s.LastID, d.ID), time.Time{}}
 		}
 	}
 	return slices.Collect(maps.Values(sums)), nil

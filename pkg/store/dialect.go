@@ -63,6 +63,17 @@ func (d *dialect) upsert(table, key string, columns ...string) string {
 	return b.String()
 }
 
+// insertNew is the statement that inserts n rows; those whose key is there stay as they
+// are.
+func (d *dialect) insertNew(table string, columns []string, n int) string {
+	row := list(len(columns))
+	query := fmt.Sprintf("INSERT INTO %s (%s) VALUES %s%s", table, strings.Join(columns, ", "), row, strings.Repeat(", "+row, n-1))
+	if d.duplicateKey {
+		return query + fmt.Sprintf(" ON DUPLICATE KEY UPDATE %s = %s.%s", columns[0], table, columns[0])
+	}
+	return query + " ON CONFLICT DO NOTHING"
+}
+
 // pool is a *sql.DB that takes queries with ? on every database.
 type pool struct {
 	*sql.DB

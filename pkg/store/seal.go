@@ -13,7 +13,7 @@ import (
 
 // sealedTables have a column sealed: the name of the key with which the row's secrets
 // are encrypted, "" = they are in clear.
-var sealedTables = []string{"triggers"}
+var sealedTables = []string{"triggers", "deliveries"}
 
 // saveDocument stores t's JSON form, with its secrets sealed if there is a key that
 // seals.

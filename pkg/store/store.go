@@ -138,8 +138,20 @@ func (s *Store) gone() error {
 // must not hold up its user for ever.
 const patience = 10 * time.Second
 
-// update runs f in a transaction that sees no other writer.
+// update runs f in a transaction that sees no other writer of triggers and sources.
 func (s *Store) update(ctx context.Context, what string, f func(tx *transaction) error) error {
+	return s.transact(ctx, what, func(tx *transaction) error {
+		if s.write.d.shared {
+			if _, err := tx.ExecContext(ctx, `UPDATE changes SET version = version + 1`); err != nil {
+				return err
+			}
+		}
+		return f(tx)
+	})
+}
+
+// transact runs f in a transaction.
+func (s *Store) transact(ctx context.Context, what string, f func(tx *transaction) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := s.gone(); err != nil {
@@ -150,11 +162,6 @@ func (s *Store) update(ctx context.Context, what string, f func(tx *transaction)
 		return s.fault(ctx, what, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it has nothing to do
-	if s.write.d.shared {
-		if _, err := tx.ExecContext(ctx, `UPDATE changes SET version = version + 1`); err != nil {
-			return s.fault(ctx, what, err)
-		}
-	}
 	if err := f(tx); err != nil {
 		return s.fault(ctx, what, err)
 	}

@@ -47,6 +47,8 @@ func Run(t *testing.T, b Backend) {
 		{"activations", testActivations},
 		{"queries", testQueries},
 		{"sources", testSources},
+		{"deliveries", testDeliveries},
+		{"amendments", testAmendments},
 		{"survives reopening", testReopen},
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},

@@ -1,0 +1,214 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/deliver"
+)
+
+var _ deliver.Store = (*Store)(nil)
+
+// deliveryColumns are those of a delivery, as insertDeliveries and scanDelivery have them.
+var deliveryColumns = []string{
+	"id", "destination", "trigger_id", "source", "dead", "lanes", "lane1", "lane2", "of_table", "barrier",
+	"refusals", "next_at", "attempts", "parked_at", "failed_at", "failure", "code", "error", "tries",
+	"message_id", "signal_name", "model", "committed_at", "content_type", "ordering_key", "key_hash", "size",
+	"sealed", "rendered", "body", "event",
+}
+
+// Settle implements deliver.Store. Doing it twice does no harm: a commit may be in doubt.
+func (s *Store) Settle(ctx context.Context, c *deliver.Changes) error {
+	return s.transact(ctx, "settle deliveries", func(tx *transaction) error {
+		if err := s.insertDeliveries(ctx, tx, c.Park); err != nil {
+			return err
+		}
+		for _, d := range c.Back {
+			if err := s.putBack(ctx, tx, d); err != nil {
+				return err
+			}
+		}
+		for _, ids := range chunks(c.Done, 500) {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+list(len(ids)), numbers(ids)...); err != nil {
+				return err
+			}
+		}
+		for _, b := range c.Bury {
+			_, err := tx.ExecContext(ctx, `UPDATE deliveries SET dead = 1, failure = ?, code = ?, error = ?, failed_at = ? WHERE destination = ? AND dead = 0`,
+				b.Class, b.Class, b.Why, micros(s.now()), b.Destination)
+			if err != nil {
+				return err
+			}
+		}
+		for _, id := range c.Free {
+			if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET next_at = 0, refusals = 0 WHERE destination = ? AND dead = 0`, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// rowsAtOnce is how many deliveries one statement inserts.
+const rowsAtOnce = 64
+
+func (s *Store) insertDeliveries(ctx context.Context, tx *transaction, ds []*deliver.Delivery) error {
+	for _, some := range chunks(ds, rowsAtOnce) {
+		args := make([]any, 0, len(some)*len(deliveryColumns))
+		for _, d := range some {
+			b, err := s.sealBody(d)
+			if err != nil {
+				return err
+			}
+			args = append(args, int64(d.ID), d.Destination, d.Trigger, d.Source, flag(d.Dead), d.NLane, int64(d.Lanes[0]), int64(d.Lanes[1]), int64(d.Table), flag(d.Barrier),
+				d.Refusals, micros(d.NextAt), d.Attempts, micros(d.ParkedAt), micros(d.FailedAt), d.Class, d.Code, d.Error, tries(d),
+				d.Message.ID, d.Message.Signal, d.Message.Model, micros(d.Message.Committed), d.Message.ContentType, nonNil(d.Message.Key), keyHash(string(d.Message.Key)), d.Bytes(),
+				b.sealed, b.rendered, b.body, b.event)
+		}
+		if _, err := tx.ExecContext(ctx, tx.d.insertNew("deliveries", deliveryColumns, len(some)), args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putBack stores what became of a delivery that is still parked.
+func (s *Store) putBack(ctx context.Context, tx *transaction, d *deliver.Delivery) error {
+	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET dead = ?, refusals = ?, next_at = ?, attempts = ?, failed_at = ?, failure = ?, code = ?, error = ?, tries = ?
+		WHERE id = ? AND dead = 0`, flag(d.Dead), d.Refusals, micros(d.NextAt), d.Attempts, micros(d.FailedAt), d.Class, d.Code, d.Error, tries(d), int64(d.ID))
+	if err != nil || !d.Mended {
+		return err
+	}
+	b, err := s.sealBody(d)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET content_type = ?, ordering_key = ?, key_hash = ?, size = ?, sealed = ?, rendered = ?, body = ?, event = ? WHERE id = ?`,
+		d.Message.ContentType, nonNil(d.Message.Key), keyHash(string(d.Message.Key)), d.Bytes(), b.sealed, b.rendered, b.body, b.event, int64(d.ID))
+	return err
+}
+
+// sealedBody is what of a delivery may be sealed.
+type sealedBody struct {
+	sealed                string
+	rendered, body, event []byte
+}
+
+func (s *Store) sealBody(d *deliver.Delivery) (b sealedBody, err error) {
+	b.sealed, b.body, b.event, b.rendered = s.keys.Name(), nonNil(d.Message.Body), d.Event, []byte("[]")
+	if len(d.Rendered) > 0 {
+		if b.rendered, err = json.Marshal(d.Rendered); err != nil {
+			return b, fmt.Errorf("encode what was rendered: %w", err)
+		}
+	}
+	if b.sealed == "" {
+		return b, nil
+	}
+	at := fmt.Sprintf("deliveries/%d/", d.ID)
+	b.rendered, b.body = s.keys.Seal(nil, b.rendered, at+"rendered"), s.keys.Seal(nil, b.body, at+"body")
+	if b.event != nil {
+		b.event = s.keys.Seal(nil, b.event, at+"event")
+	}
+	return b, nil
+}
+
+func (s *Store) openBody(d *deliver.Delivery, b sealedBody) error {
+	if b.sealed != "" {
+		at := fmt.Sprintf("deliveries/%d/", d.ID)
+		for _, f := range []struct {
+			name string
+			b    *[]byte
+		}{{"rendered", &b.rendered}, {"body", &b.body}, {"event", &b.event}} {
+			if *f.b == nil {
+				continue
+			}
+			plain, err := s.keys.Open(nil, *f.b, at+f.name)
+			if err != nil {
+				return damaged("delivery %d: %s %w", d.ID, f.name, err)
+			}
+			*f.b = plain
+		}
+	}
+	d.Message.Body, d.Event = b.body, b.event
+	if len(b.rendered) > 2 { // []
+		if err := json.Unmarshal(b.rendered, &d.Rendered); err != nil {
+			return damaged("delivery %d: read what was rendered: %w", d.ID, err)
+		}
+	}
+	return nil
+}
+
+func tries(d *deliver.Delivery) string {
+	if len(d.Tries) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(d.Tries)
+	if err != nil { // times and strings always encode
+		return ""
+	}
+	return string(b)
+}
+
+// keyHash makes an index of ordering keys possible, which may be of any length.
+func keyHash(key string) int64 {
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	return int64(h.Sum64())
+}
+
+// flag is how a bool is stored.
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(n).UTC()
+}
+
+func nonNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// list is n placeholders in parentheses.
+func list(n int) string { return "(?" + strings.Repeat(", ?", n-1) + ")" }
+
+func numbers(ids []uint64) []any {
+	out := make([]any, len(ids))
+	for i, id := range ids {
+		out[i] = int64(id)
+	}
+	return out
+}
+
+// chunks cuts s into parts of at most n.
+func chunks[T any](s []T, n int) [][]T {
+	var out [][]T
+	for len(s) > n {
+		out = append(out, s[:n])
+		s = s[n:]
+	}
+	if len(s) > 0 {
+		out = append(out, s)
+	}
+	return out
+}
