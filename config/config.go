@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/egress"
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -112,11 +113,27 @@ type Settings struct {
 
 // Delivery bounds what is under way.
 type Delivery struct {
-	MaxInFlight   int      `yaml:"max_in_flight"`  // requests a destination
-	Queue         int      `yaml:"queue"`          // deliveries that wait for a destination
-	QueueBytes    int64    `yaml:"queue_bytes"`    // memory of what waits for all destinations, bytes
-	Window        int      `yaml:"window"`         // events done beyond the saved position: what a crash may repeat
-	ShutdownGrace Duration `yaml:"shutdown_grace"` // for what is under way at a stop
+	MaxInFlight   int        `yaml:"max_in_flight"`  // requests a destination
+	Queue         int        `yaml:"queue"`          // deliveries that wait in memory for a destination
+	QueueBytes    int64      `yaml:"queue_bytes"`    // memory of what waits for all destinations, bytes
+	Window        int        `yaml:"window"`         // events done beyond the saved position: what a crash may repeat
+	ShutdownGrace Duration   `yaml:"shutdown_grace"` // for what is under way at a stop
+	Retry         []Duration `yaml:"retry"`          // delays before the retries of a delivery that is refused
+	Park          Park       `yaml:"park"`
+	Dead          Dead       `yaml:"dead"`
+}
+
+// Park says when deliveries that cannot be sent are written to the store.
+type Park struct {
+	After    Duration `yaml:"after"`     // a destination fails
+	Slow     int      `yaml:"slow"`      // deliveries a second below which one whose queue is full is parked
+	MaxBytes int64    `yaml:"max_bytes"` // of all that is parked; 0 = nothing is
+}
+
+// Dead bounds what is kept of deliveries that are not tried any more; 0 = no bound.
+type Dead struct {
+	MaxAge   Duration `yaml:"max_age"`
+	MaxBytes int64    `yaml:"max_bytes"`
 }
 
 //go:embed waltrigger.yaml
@@ -132,8 +149,36 @@ func defaults() *Config {
 		Admin:    Admin{Listen: "127.0.0.1:8080"},
 		Ops:      Ops{Listen: "127.0.0.1:9090"},
 		Settings: Settings{MaxWebhookTimeout: Duration(30 * time.Second), MaxBrokerTimeout: Duration(30 * time.Second), MaxActionTimeout: Duration(30 * time.Second)},
-		Delivery: Delivery{MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, Window: 65536, ShutdownGrace: Duration(25 * time.Second)},
+		Delivery: Delivery{
+			MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, Window: 65536, ShutdownGrace: Duration(25 * time.Second),
+			Retry: durations(deliver.DefaultBackoff.Schedule),
+			Park:  Park{After: Duration(deliver.DefaultPark.After), Slow: deliver.DefaultPark.Slow, MaxBytes: deliver.DefaultPark.MaxBytes},
+			Dead:  Dead{MaxAge: Duration(deliver.DefaultPark.DeadAge), MaxBytes: deliver.DefaultPark.DeadBytes},
+		},
 	}
+}
+
+func durations(ds []time.Duration) []Duration {
+	out := make([]Duration, len(ds))
+	for i, d := range ds {
+		out[i] = Duration(d)
+	}
+	return out
+}
+
+// Deliver gives the configuration of deliveries.
+func (c *Config) Deliver() deliver.Config {
+	out, d, set := deliver.DefaultConfig(), c.Delivery, c.Settings
+	out.MaxInFlight, out.Queue, out.QueueBytes = d.MaxInFlight, d.Queue, d.QueueBytes
+	out.MaxTimeout = max(set.MaxWebhookTimeout, set.MaxBrokerTimeout, set.MaxActionTimeout).Std()
+	out.Backoff.Schedule = make([]time.Duration, len(d.Retry))
+	for i, delay := range d.Retry {
+		out.Backoff.Schedule[i] = delay.Std()
+	}
+	out.Park = deliver.ParkConfig{
+		After: d.Park.After.Std(), Slow: d.Park.Slow, MaxBytes: d.Park.MaxBytes, DeadAge: d.Dead.MaxAge.Std(), DeadBytes: d.Dead.MaxBytes,
+	}
+	return out
 }
 
 // Find gives the path of the configuration file: file, or if that is empty the first

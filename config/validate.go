@@ -280,6 +280,12 @@ func (l *loader) egress(c *Config) {
 	}
 }
 
+// Bounds of delivery.retry.
+const (
+	maxRetries = 50
+	maxDelay   = 7 * 24 * time.Hour
+)
+
 func (l *loader) delivery(c *Config) {
 	d := c.Delivery
 	for _, b := range []struct {
@@ -291,6 +297,9 @@ func (l *loader) delivery(c *Config) {
 		{"queue", int64(d.Queue), 1, 1_000_000},
 		{"queue_bytes", d.QueueBytes, 1 << 20, 64 << 30},
 		{"window", int64(d.Window), 1, 100_000_000},
+		{"park.slow", int64(d.Park.Slow), 0, 1_000_000},
+		{"park.max_bytes", d.Park.MaxBytes, 0, 1 << 50},
+		{"dead.max_bytes", d.Dead.MaxBytes, 0, 1 << 50},
 	} {
 		if b.value < b.low || b.value > b.high {
 			l.at("delivery."+b.setting, "must be from %d to %d", b.low, b.high)
@@ -298,5 +307,19 @@ func (l *loader) delivery(c *Config) {
 	}
 	if d.ShutdownGrace <= 0 || d.ShutdownGrace.Std() > maxTimeout {
 		l.at("delivery.shutdown_grace", "must be more than 0 and at most %s", maxTimeout)
+	}
+	if d.Park.After < 0 || d.Park.After.Std() > time.Hour {
+		l.at("delivery.park.after", "must be at most 1h, and not negative")
+	}
+	if d.Dead.MaxAge < 0 {
+		l.at("delivery.dead.max_age", "must not be negative")
+	}
+	if len(d.Retry) > maxRetries {
+		l.at("delivery.retry", "has more than %d items", maxRetries)
+	}
+	for i, delay := range d.Retry {
+		if delay <= 0 || delay.Std() > maxDelay {
+			l.at(fmt.Sprintf("delivery.retry[%d]", i), "must be more than 0 and at most %s", maxDelay)
+		}
 	}
 }

@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"pkg/sink/*":     {"pkg/sink", "pkg/sink/conns", "pkg/sink/details", "pkg/sink/aws"},
 	"pkg/source":     {"pkg/change"},
 	"pkg/source/*":   {"pkg/source", "pkg/change"},
-	"pkg/store":      {"pkg/trigger", "pkg/change", "pkg/signal", "pkg/source"},
+	"pkg/store":      {"pkg/trigger", "pkg/change", "pkg/signal", "pkg/source", "pkg/deliver", "pkg/sink"},
 	"pkg/template":   {},
 	"pkg/trigger":    {"pkg/signal", "pkg/payload", "pkg/change", "pkg/template", "pkg/sink", "pkg/resolve"},
 }

@@ -81,7 +81,11 @@ func (d *daemon) build(ctx context.Context) error {
 		return err
 	}
 	d.onStop("dynamic values", func() error { d.surround.resolver.Close(); return nil })
-	d.deliver = deliver.New(d.deliverConfig(), deliver.NewMetrics(d.registry), d.log)
+	delivering := d.cfg.Deliver()
+	delivering.Render = func(ctx context.Context, dl *deliver.Delivery) (bool, error) { return d.sources.render(ctx, dl) }
+	if d.deliver, err = deliver.New(ctx, delivering, d.store, deliver.NewMetrics(d.registry), d.log); err != nil {
+		return err
+	}
 	d.onStop("deliveries", func() error { d.deliver.Close(); return nil })
 	if err := d.openSources(); err != nil {
 		return err
@@ -237,13 +241,6 @@ func (d *daemon) ready(ctx context.Context) []api.Ready {
 		out = append(out, api.Ready{Name: "source " + s.Name, OK: s.State == streaming, Detail: detail, Informative: true})
 	}
 	return out
-}
-
-func (d *daemon) deliverConfig() deliver.Config {
-	c, set := deliver.DefaultConfig(), d.cfg.Settings
-	c.MaxInFlight, c.Queue, c.QueueBytes = d.cfg.Delivery.MaxInFlight, d.cfg.Delivery.Queue, d.cfg.Delivery.QueueBytes
-	c.MaxTimeout = max(set.MaxWebhookTimeout, set.MaxBrokerTimeout, set.MaxActionTimeout).Std()
-	return c
 }
 
 func (d *daemon) pipelineConfig() pipeline.Config {

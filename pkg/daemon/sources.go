@@ -31,6 +31,21 @@ func (s *sources) byName(name string) *tail {
 	return nil
 }
 
+// render renders a delivery that could not be rendered in its turn.
+func (s *sources) render(ctx context.Context, dl *deliver.Delivery) (send bool, err error) {
+	t := s.byName(dl.Source)
+	if t == nil {
+		return false, fmt.Errorf("the configuration has no source %s any more", dl.Source)
+	}
+	t.mu.Lock()
+	p := t.pipe
+	t.mu.Unlock()
+	if p == nil {
+		return false, t.notReady()
+	}
+	return p.Render(ctx, dl)
+}
+
 // tail runs one source through one pipeline, from its preparation to its end.
 type tail struct {
 	name    string

@@ -110,15 +110,30 @@ func (q *Destination) wakeAfter(wait time.Duration) {
 	})
 }
 
-// stuck reports whether the destination fails, or has accepted fewer deliveries since it
-// was last asked than it should; q.mu is held.
+// slowness measures a destination whose queue is full.
+type slowness struct {
+	since    time.Time // it is full; zero = it is not
+	accepted uint64    // deliveries by then
+}
+
+// stuck reports whether the destination fails, or has accepted fewer deliveries since its
+// queue is full than it should have; q.mu is held.
 func (q *Destination) stuck() bool {
-	now := time.Now()
-	since, n := now.Sub(q.askedAt), q.accepted-q.asked
-	q.asked, q.askedAt = q.accepted, now
 	if q.failing() {
 		return q.waiting > 0
 	}
-	// What was asked long ago says nothing of now.
-	return since < 5*patience && float64(n) < float64(q.d.cfg.Park.Slow)*since.Seconds() && q.waiting > 0
+	s := &q.slow
+	if s.since.IsZero() {
+		*s = slowness{time.Now(), q.accepted}
+		return false
+	}
+	took := time.Since(s.since)
+	if took < patience {
+		return false
+	}
+	n := float64(q.accepted - s.accepted)
+	if took > 5*patience { // measure anew
+		*s = slowness{time.Now(), q.accepted}
+	}
+	return n < float64(q.d.cfg.Park.Slow)*took.Seconds() && q.waiting > 0
 }

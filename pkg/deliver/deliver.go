@@ -59,18 +59,9 @@ type Target interface {
 	// name, when the message was rendered: perhaps by the Target before this one.
 	Fill(ctx context.Context, m *sink.Message, rendered []sink.Header) error
 	Timeout() time.Duration // of one attempt; 0 = Config.MaxTimeout
-	Limits() Limits
+	Limits() sink.Limits
 	// Env is what a sink opened for conn may use of its surroundings.
 	Env(conn map[string]any) sink.Env
-}
-
-// Limits are what a destination sets for itself. Zero values are the defaults.
-type Limits struct {
-	MaxInFlight int             // instead of Config.MaxInFlight
-	Rate        float64         // deliveries a second, at most; 0 = no limit
-	Schedule    []time.Duration // instead of Backoff.Schedule; empty and not nil: no retry
-	Batch       int             // messages in one Send of a kind that would take one
-	Paused      bool            // nothing is sent: what comes is parked
 }
 
 // ErrClosed is returned for a delivery that comes after Close.

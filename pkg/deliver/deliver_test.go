@@ -27,7 +27,7 @@ type receiver struct {
 	// answer decides one message; nil = accepted.
 	answer func(m *sink.Message) error
 	delay  func() time.Duration
-	limits Limits
+	limits sink.Limits
 	before *receiver // whose place it took
 
 	mu       sync.Mutex
@@ -48,7 +48,7 @@ func (r *receiver) Timeout() time.Duration { return 0 }
 
 func (r *receiver) Trigger() int64 { return 7 }
 
-func (r *receiver) Limits() Limits { return r.limits }
+func (r *receiver) Limits() sink.Limits { return r.limits }
 
 func (r *receiver) Env(map[string]any) sink.Env { return sink.Env{} }
 

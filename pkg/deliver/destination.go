@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/waltrigger/waltrigger/pkg/sink"
 )
 
 // Destination is a webhook, queue or action of a trigger, with what waits for it.
@@ -16,7 +18,7 @@ type Destination struct {
 
 	mu      sync.Mutex
 	target  Target
-	limits  Limits
+	limits  sink.Limits
 	rate    *rate.Limiter // nil: no limit
 	limit   int           // workers at most; less than the target's while it recovers
 	lanes   lanes
@@ -31,9 +33,8 @@ type Destination struct {
 	dropped bool // and what it has is wanted by nobody
 
 	breaker
+	slow      slowness
 	accepted  uint64    // in all
-	asked     uint64    // accepted when it was last asked whether it is stuck
-	askedAt   time.Time // and when that was
 	succeeded time.Time // the last time
 }
 
@@ -118,8 +119,10 @@ func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
 	q.mu.Lock()
 	for !q.closed {
 		full := q.waiting >= q.d.cfg.Queue
-		if full && q.failing() {
+		if full && q.stuck() {
 			q.spill()
+		} else if q.waiting < q.d.cfg.Queue/4*3 {
+			q.slow = slowness{}
 		}
 		parks := q.parks(d)
 		if parks && q.d.clerk.room() && !q.lot.closing || !parks && !full {
@@ -129,15 +132,11 @@ func (q *Destination) Enqueue(ctx context.Context, d *Delivery) error {
 		room := q.room
 		q.mu.Unlock()
 		q.m.full.Inc()
-		late, err := await(ctx, room)
-		if err != nil {
+		if _, err := await(ctx, room); err != nil {
 			q.d.bytes.give(d.size)
 			return err
 		}
 		q.mu.Lock()
-		if late && !parks && q.stuck() {
-			q.spill()
-		}
 	}
 	return q.add(d)
 }

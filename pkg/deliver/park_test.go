@@ -287,3 +287,216 @@ func checkArrivals(t *testing.T, jobs []job, got []string) {
 		}
 	}
 }
+
+// TestParkedPoison keeps the lane of a delivery that is refused in the store, and lets it
+// go on when the delivery is dead, or skipped.
+func TestParkedPoison(t *testing.T) {
+	for _, way := range []string{"dead", "skipped", "erased", "retried", "edited"} {
+		t.Run(way, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, r := newMemory(), &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
+				mended := false
+				r.answer = func(m *sink.Message) error {
+					if m.ID == "bad" && !mended {
+						return refusal(sink.Rejected)
+					}
+					return nil
+				}
+				d, q, done := parking(t, DefaultConfig(), m, r)
+				enqueue(t, done, q, []job{{id: "bad", keys: []uint64{1}}, {id: "behind", keys: []uint64{1}}, {id: "other", keys: []uint64{2}}})
+				time.Sleep(time.Minute)
+				enqueue(t, done, q, []job{{id: "late", keys: []uint64{1}}, {id: "free", keys: []uint64{3}}})
+				time.Sleep(time.Second)
+				if got := r.got(); !slices.Equal(got, []string{"other", "free"}) {
+					t.Errorf("arrived %v, want what shares no lane with it", got)
+				}
+				if parked, _ := m.count(); parked != 3 || done.total() != 3 {
+					t.Errorf("%d parked, %d entries done", parked, done.total())
+				}
+				bad := m.list(func(d *Delivery) bool { return d.Message.ID == "bad" })[0]
+				want := []string{"other", "free", "bad", "behind", "late"}
+				began := time.Now()
+				filter := &Filter{IDs: []uint64{bad.ID}}
+				switch way {
+				case "dead":
+					time.Sleep(100 * time.Hour)
+				case "skipped":
+					amend(t, d, filter, Skip)
+				case "erased":
+					amend(t, d, filter, Erase)
+				case "retried":
+					mended = true
+					amend(t, d, filter, Retry)
+				case "edited":
+					mended = true
+					other := &receiver{kind: r.kind, before: r}
+					other.kind.Open = func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return other, nil }
+					r = other
+					d.Destination("w1", other)
+				}
+				time.Sleep(5 * time.Second)
+				if !mended {
+					want = slices.Delete(want, 2, 3)
+				}
+				if got := r.all(); !slices.Equal(got, want) {
+					t.Errorf("arrived %v, want %v, after %v", got, want, time.Since(began))
+				}
+				parked, dead := m.count()
+				if wantDead := map[string]int{"dead": 1, "skipped": 1}[way]; parked != 0 || dead != wantDead {
+					t.Errorf("%d parked and %d dead, want none and %d", parked, dead, wantDead)
+				}
+				if way == "dead" {
+					if d := m.list(func(d *Delivery) bool { return d.Dead })[0]; d.Attempts != 10 || d.Refusals != 10 || len(d.Tries) != 10 || d.Code != "x" {
+						t.Errorf("dead: %+v", d)
+					}
+					mended = true
+					amend(t, d, &Filter{}, Retry)
+					time.Sleep(5 * time.Second)
+					if got := r.got(); got[len(got)-1] != "bad" {
+						t.Errorf("the dead one was not sent: %v", got)
+					}
+				}
+				d.Close()
+			})
+		})
+	}
+}
+
+func amend(t *testing.T, d *Deliverer, f *Filter, a Amendment) {
+	t.Helper()
+	if n, err := d.Amend(t.Context(), f, a, 0); n != 1 || err != nil {
+		t.Errorf("changed %d deliveries: %v", n, err)
+	}
+}
+
+func (m *memory) List(_ context.Context, f *Filter) ([]*Delivery, error) {
+	return m.list(func(d *Delivery) bool { return f.IDs == nil || slices.Contains(f.IDs, d.ID) }), nil
+}
+
+func (m *memory) Amend(_ context.Context, f *Filter, a Amendment, _ time.Time, _ time.Duration) ([]Amended, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	one := Amended{Destination: "w1"}
+	for id, d := range m.rows {
+		if f.IDs != nil && !slices.Contains(f.IDs, id) {
+			continue
+		}
+		one.Deliveries++
+		if !d.Dead {
+			one.Bytes -= d.Bytes()
+		}
+		switch a {
+		case Retry:
+			one.Bytes += d.Bytes()
+			d.Dead, d.NextAt, d.Refusals = false, time.Time{}, 0
+			m.rows[id] = d
+		case Skip:
+			d.Dead = true
+			m.rows[id] = d
+		case Erase:
+			delete(m.rows, id)
+		}
+	}
+	for _, d := range m.rows {
+		if !d.Dead {
+			one.Parked++
+		}
+	}
+	return []Amended{one}, nil
+}
+
+// TestSlowDestinationIsParked lets a destination be full: what is enqueued for it goes to
+// the store, and its caller goes on.
+func TestSlowDestinationIsParked(t *testing.T) {
+	for _, fault := range []string{"hangs", "is slow", "fails"} {
+		t.Run(fault, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, r := newMemory(), &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
+				took := map[string]time.Duration{"hangs": time.Hour, "is slow": 100 * time.Millisecond, "fails": time.Millisecond}[fault]
+				var mended atomic.Bool
+				r.delay = func() time.Duration {
+					if mended.Load() {
+						return time.Microsecond
+					}
+					return took
+				}
+				r.answer = func(*sink.Message) error {
+					if mended.Load() || fault == "is slow" {
+						return nil
+					}
+					return errors.New("down")
+				}
+				cfg := DefaultConfig()
+				cfg.Queue, cfg.MaxInFlight = 100, 10
+				d, q, done := parking(t, cfg, m, r)
+				var jobs []job
+				for i := range 5000 {
+					jobs = append(jobs, job{id: fmt.Sprint(i), keys: []uint64{uint64(i % 300)}})
+				}
+				began := time.Now()
+				enqueue(t, done, q, jobs)
+				if waited := time.Since(began); waited > 2*time.Second {
+					t.Errorf("the log waited %v", waited)
+				}
+				synctest.Wait()
+				if done.total() < 4900 {
+					t.Errorf("%d of 5000 done", done.total())
+				}
+				mended.Store(true)
+				for range 600 {
+					if len(r.got()) == len(jobs) {
+						break
+					}
+					time.Sleep(time.Second)
+				}
+				checkArrivals(t, jobs, r.got())
+				time.Sleep(time.Second)
+				enqueue(t, done, q, jobs[:1])
+				if q.lot.all || q.lot.sweeping || q.status().Waiting != 1 {
+					t.Error("it still parks what comes")
+				}
+				d.Drain(context.Background())
+				d.Close()
+				if len(m.rows) != 0 {
+					t.Errorf("%d rows are left", len(m.rows))
+				}
+			})
+		})
+	}
+}
+
+// TestFullStore parks no more than the configuration allows: then the log waits.
+func TestFullStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := newMemory(), &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
+		var mended atomic.Bool
+		r.answer = func(*sink.Message) error {
+			if mended.Load() {
+				return nil
+			}
+			return errors.New("down")
+		}
+		cfg := DefaultConfig()
+		cfg.Queue, cfg.Park.MaxBytes = 10, 100*overhead
+		d, q, done := parking(t, cfg, m, r)
+		var jobs []job
+		for i := range 1000 {
+			jobs = append(jobs, job{id: fmt.Sprint(i), keys: []uint64{uint64(i)}})
+		}
+		time.AfterFunc(time.Hour, func() { mended.Store(true) })
+		began := time.Now()
+		enqueue(t, done, q, jobs)
+		if waited := time.Since(began); waited < time.Hour {
+			t.Errorf("the log waited %v only", waited)
+		}
+		if m.most > 130 {
+			t.Errorf("%d rows were parked at once", m.most)
+		}
+		for len(r.got()) < len(jobs) {
+			time.Sleep(time.Second)
+		}
+		checkArrivals(t, jobs, r.got())
+		d.Drain(context.Background())
+		d.Close()
+	})
+}

@@ -222,7 +222,11 @@ func newBench(t testing.TB, cfg Config, dcfg deliver.Config, from change.Mark) *
 	b := &bench{t: t, log: newLog(), receiver: &receiver{}}
 	quiet := slog.New(slog.DiscardHandler)
 	registry := prometheus.NewRegistry()
-	b.deliver = deliver.New(dcfg, deliver.NewMetrics(registry), quiet)
+	dcfg.Render = func(ctx context.Context, d *deliver.Delivery) (bool, error) { return b.Render(ctx, d) }
+	var err error
+	if b.deliver, err = deliver.New(t.Context(), dcfg, nil, deliver.NewMetrics(registry), quiet); err != nil {
+		t.Fatal(err)
+	}
 	resolver, err := resolve.New(nil, nil)
 	if err != nil {
 		t.Fatal(err)

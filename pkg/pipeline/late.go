@@ -2,51 +2,155 @@ package pipeline
 
 import (
 	"context"
-	"strings"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
-// later makes dl render again, with the trigger as it is by then.
-func (p *Pipeline) later(dl *deliver.Delivery, s *step, c *change.Change, d *trigger.Destination, cause error) {
-	kept := *c // a copy of its own, or each one kept holds a whole batch
-	kept.Before, kept.After = clone(c.Before), clone(c.After)
-	dl.Weight = weight(kept.Before) + weight(kept.After)
-	var tried *payload.Renderer // tells versions of the trigger apart
-	tries := 0
-	dl.Late = func(ctx context.Context, dl *deliver.Delivery) (send bool, err error) {
-		if tries++; tries == 1 { // it failed a moment ago
-			return false, cause
-		}
-		t, dest := p.current(s, d)
-		if t.Broken != nil {
-			return false, t.Broken
-		}
-		// What failed for reasons of its own fails again: to try at each attempt could
-		// keep a processor busy.
-		if t.Payload == tried && tries%10 != 0 {
-			return false, cause
-		}
-		ctx, cancel := context.WithTimeout(ctx, lateLookup)
-		defer cancel()
-		rows := newLookup(p.relations, p.m)
-		if err := rows.read(ctx, []need{{&kept, t.Relations, references(t, kept.Table)}}); err != nil {
-			return false, err
-		}
-		e := payload.Event{Source: p.name, Kind: s.Kind, ContentType: s.ContentType, Change: &kept, Related: rows, Follows: len(t.Relations) > 0}
-		if send, err = renderLate(dl, t, dest, &e); err != nil {
-			tried, cause = t.Payload, err
-		}
-		return send, err
+// kept is what of an event a message can still be rendered from, when it could not be in
+// its turn. It may lie in the store for long, so fields are only ever added.
+type kept struct {
+	Signal       string     `json:"signal"`
+	AppLabel     string     `json:"app_label"`
+	ModelName    string     `json:"model_name"`
+	Op           change.Op  `json:"op"`
+	Image        int        `json:"image"`
+	Ordinal      uint32     `json:"ordinal"`
+	TxID         string     `json:"tx"`
+	Position     string     `json:"position"`
+	Seq          uint64     `json:"seq"`
+	Committed    time.Time  `json:"committed"`
+	Annotations  string     `json:"annotations,omitempty"`
+	Schema       string     `json:"schema"`
+	Table        string     `json:"table"`
+	Columns      []column   `json:"columns"`
+	Key          []int      `json:"key"`
+	KeyIsPrimary bool       `json:"primary"`
+	Identity     int        `json:"identity"`
+	Before       []keptText `json:"before,omitempty"`
+	After        []keptText `json:"after,omitempty"`
+}
+
+type column struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Identity bool   `json:"identity,omitempty"`
+}
+
+// keptText is a value; its text is in Bytes if it is not UTF-8.
+type keptText struct {
+	Kind  change.Kind `json:"k"`
+	Text  string      `json:"t,omitempty"`
+	Bytes []byte      `json:"b,omitempty"`
+}
+
+// keep gives the form of an event in which it is kept.
+func keep(e *payload.Event) []byte {
+	c := e.Change
+	k := kept{
+		Signal: e.Kind.String(), AppLabel: e.ContentType.AppLabel, ModelName: e.ContentType.ModelName,
+		Op: c.Op, Image: int(c.Image), Ordinal: c.Ordinal, TxID: c.Tx.ID, Position: string(c.Tx.Position), Seq: c.Tx.Seq,
+		Committed: c.Tx.Committed, Annotations: c.Tx.Annotations, Schema: c.Table.Schema, Table: c.Table.Name,
+		Key: c.Table.Key, KeyIsPrimary: c.Table.KeyIsPrimary, Identity: int(c.Table.Identity), Before: keepRow(c.Before), After: keepRow(c.After),
 	}
+	for _, col := range c.Table.Columns {
+		k.Columns = append(k.Columns, column(col))
+	}
+	b, err := json.Marshal(&k)
+	if err != nil { // nothing in it can fail
+		panic(fmt.Sprintf("encode event: %v", err))
+	}
+	return b
+}
+
+func keepRow(row []change.Value) []keptText {
+	if row == nil {
+		return nil
+	}
+	out := make([]keptText, len(row))
+	for i, v := range row {
+		if out[i] = (keptText{Kind: v.Kind, Text: v.Text}); !utf8.ValidString(v.Text) {
+			out[i].Text, out[i].Bytes = "", []byte(v.Text)
+		}
+	}
+	return out
+}
+
+// event undoes keep.
+func (k *kept) event(source string) (*payload.Event, error) {
+	kind, err := signal.Parse(k.Signal)
+	if err != nil {
+		return nil, err
+	}
+	columns := make([]change.Column, len(k.Columns))
+	for i, c := range k.Columns {
+		columns[i] = change.Column(c)
+	}
+	t := change.NewTable(k.Schema, k.Table, columns, k.Key, k.KeyIsPrimary, change.Identity(k.Identity))
+	c := &change.Change{
+		Op: k.Op, Image: change.Image(k.Image), Ordinal: k.Ordinal, Table: t, Before: row(k.Before), After: row(k.After),
+		Tx: &change.Tx{ID: k.TxID, Position: change.Position(k.Position), Seq: k.Seq, Committed: k.Committed, Annotations: k.Annotations},
+	}
+	return &payload.Event{
+		Source: source, Kind: kind, Change: c,
+		ContentType: signal.ContentType{Source: source, AppLabel: k.AppLabel, ModelName: k.ModelName},
+	}, nil
+}
+
+func row(kept []keptText) []change.Value {
+	if kept == nil {
+		return nil
+	}
+	out := make([]change.Value, len(kept))
+	for i, v := range kept {
+		if out[i] = (change.Value{Kind: v.Kind, Text: v.Text}); v.Bytes != nil {
+			out[i].Text = string(v.Bytes)
+		}
+	}
+	return out
 }
 
 // lateLookup bounds what one delivery asks of the database: it holds up a sender.
 const lateLookup = 3 * time.Second
+
+// errGone is shown until what is parked for the trigger is dead as well.
+var errGone = errors.New("there is no such trigger or destination any more")
+
+// Render implements deliver.RenderFunc for messages of this source that could not be
+// rendered in their turn. Any goroutine.
+func (p *Pipeline) Render(ctx context.Context, dl *deliver.Delivery) (send bool, err error) {
+	t, d := p.current(dl)
+	if t == nil {
+		return false, errGone
+	}
+	if t.Broken != nil {
+		return false, t.Broken
+	}
+	var k kept
+	if err := json.Unmarshal(dl.Event, &k); err != nil {
+		return false, fmt.Errorf("read event: %w", err)
+	}
+	e, err := k.event(p.name)
+	if err != nil {
+		return false, fmt.Errorf("read event: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lateLookup)
+	defer cancel()
+	rows := newLookup(p.relations, p.m)
+	if err := rows.read(ctx, []need{{e.Change, t.Relations, references(t, e.Change.Table)}}); err != nil {
+		return false, err
+	}
+	e.Related, e.Follows = rows, len(t.Relations) > 0
+	return renderLate(dl, t, d, e)
+}
 
 func renderLate(dl *deliver.Delivery, t *trigger.Compiled, d *trigger.Destination, e *payload.Event) (send bool, err error) {
 	if t.Condition != nil {
@@ -67,28 +171,17 @@ func renderLate(dl *deliver.Delivery, t *trigger.Compiled, d *trigger.Destinatio
 	return true, err
 }
 
-func clone(row []change.Value) []change.Value {
-	if row == nil {
-		return nil
-	}
-	out := make([]change.Value, len(row))
-	for i, v := range row {
-		out[i] = change.Value{Kind: v.Kind, Text: strings.Clone(v.Text)}
-	}
-	return out
-}
-
-// current gives the trigger and the destination as they are now.
-func (p *Pipeline) current(s *step, d *trigger.Destination) (*trigger.Compiled, *trigger.Destination) {
+// current gives the trigger and the destination as they are now, nil if they are no more.
+func (p *Pipeline) current(dl *deliver.Delivery) (*trigger.Compiled, *trigger.Destination) {
 	for _, t := range p.view.Load().Set.Triggers() {
-		if t.Trigger.ID != s.Trigger.Trigger.ID {
+		if t.Trigger.ID != dl.Trigger {
 			continue
 		}
-		for _, now := range t.Destinations {
-			if now.ID == d.ID {
-				return t, now
+		for _, d := range t.Destinations {
+			if d.ID == dl.Destination {
+				return t, d
 			}
 		}
 	}
-	return s.Trigger, d
+	return nil, nil
 }

@@ -2,7 +2,8 @@ package pipeline
 
 import (
 	"encoding/binary"
-	"hash/maphash"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
@@ -32,14 +33,14 @@ func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 		return nil
 	}
 	dl.Message.Key = appendKey(make([]byte, 0, 24), c.Table, c.Row())
-	dl.Lanes[0] = pl.hash(pl.table, dl.Message.Key)
+	dl.Lanes[0] = lane(pl.table, dl.Message.Key)
 	if c.Op == change.Update && c.Before != nil && keyDiffers(c) {
 		if !keyKnown(c.Table, c.Before) {
 			dl.NLane, dl.Barrier = 0, true
 			return nil
 		}
 		var buf [64]byte
-		dl.NLane, dl.Lanes[1] = 2, pl.hash(pl.table, appendKey(buf[:0], c.Table, c.Before))
+		dl.NLane, dl.Lanes[1] = 2, lane(pl.table, appendKey(buf[:0], c.Table, c.Before))
 	}
 	return nil
 }
@@ -56,7 +57,7 @@ func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Co
 	}
 	key, err := t.OrderingKey.Append(nil, &p.r.event)
 	dl.Message.Key = key
-	dl.NLane, dl.Lanes[0] = 1, pl.hash(anyTable, key)
+	dl.NLane, dl.Lanes[0] = 1, lane(anyTable, key)
 	if err != nil || c.Op != change.Update || c.Image != change.ImageFull {
 		return err
 	}
@@ -66,7 +67,7 @@ func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Co
 	before, err := t.OrderingKey.Append(nil, &p.r.event)
 	p.r.event.Change = c
 	if err == nil && string(before) != string(key) {
-		dl.NLane, dl.Lanes[1] = 2, pl.hash(anyTable, before)
+		dl.NLane, dl.Lanes[1] = 2, lane(anyTable, before)
 	}
 	return err
 }
@@ -103,9 +104,10 @@ func appendKey(dst []byte, t *change.Table, row []change.Value) []byte {
 	return append(dst, ']')
 }
 
-// hash makes a lane of a key, within a table.
-func (pl *plan) hash(table uint64, key []byte) uint64 {
+// lane makes a lane of a key within a table. It is the same in every run: the store keeps
+// lanes.
+func lane(table uint64, key []byte) uint64 {
 	var b [96]byte
 	buf := binary.LittleEndian.AppendUint64(b[:0], table)
-	return maphash.Bytes(pl.seed, append(buf, key...))
+	return xxhash.Sum64(append(buf, key...))
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -68,7 +67,6 @@ type Pipeline struct {
 	state  source.State
 	ledger *Ledger
 	view   atomic.Pointer[View]
-	seed   maphash.Seed
 	saved  atomic.Bool // the last attempt to save succeeded
 
 	// Of the goroutine that matches.
@@ -84,7 +82,7 @@ type Pipeline struct {
 func New(name string, cfg Config, src source.Source, state source.State, store Store, d *deliver.Deliverer, m *Metrics, log *slog.Logger) *Pipeline {
 	p := &Pipeline{
 		name: name, cfg: cfg, src: src, store: store, deliver: d, log: log, m: m.source(name),
-		state: state, ledger: NewLedger(state.Mark, cfg.Window), seed: maphash.MakeSeed(),
+		state: state, ledger: NewLedger(state.Mark, cfg.Window),
 	}
 	p.view.Store(&View{Set: trigger.NewSet(nil)})
 	p.saved.Store(true)
@@ -137,9 +135,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		p.log.Error("source ended: what was read of it is still delivered", "source", p.name, "err", err)
 		p.deliverRest(ctx)
 	}
-	p.deliver.Drain(hard)
-	p.ledger.Stop() // a retry after the last mark would be sent again after the next start
-	p.deliver.Drain(hard)
+	if ctx.Err() != nil { // else all is done, and other sources go on
+		p.deliver.Drain(hard)
+		p.ledger.Stop() // a retry after the last mark would be sent again after the next start
+		p.deliver.Drain(hard)
+	}
 	cancel()
 	<-saver
 	if saveErr := p.saveMark(context.WithoutCancel(ctx)); saveErr != nil {

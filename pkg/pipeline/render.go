@@ -3,7 +3,8 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"hash/maphash"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
@@ -16,7 +17,6 @@ type plan struct {
 	byOp  [change.Commit][]step
 	name  []byte // of the table, schema.name: the key of what has no other
 	table uint64 // hash of it, not 0
-	seed  maphash.Seed
 }
 
 // step is one signal for one trigger.
@@ -35,14 +35,7 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 	if m == nil {
 		return nil
 	}
-	var h maphash.Hash
-	h.SetSeed(p.seed)
-	h.WriteString(p.name)
-	h.WriteByte(0)
-	h.WriteString(t.Schema)
-	h.WriteByte(0)
-	h.WriteString(t.Name)
-	pl := &plan{name: []byte(t.Schema + "." + t.Name), table: h.Sum64() | 1, seed: p.seed}
+	pl := &plan{name: []byte(t.Schema + "." + t.Name), table: xxhash.Sum64String(p.name+"\x00"+t.Schema+"\x00"+t.Name) | 1}
 	for op := range pl.byOp {
 		for _, match := range m.For(change.Op(op)) {
 			s := step{Match: match, model: match.ContentType.String(), references: references(match.Trigger, t)}
@@ -131,7 +124,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		body = append(make([]byte, 0, len(r.body)), r.body...)
 	}
 	for i, d := range h.Trigger.Destinations {
-		dl := &deliver.Delivery{Ledger: p.ledger, Entry: entry}
+		dl := &deliver.Delivery{Ledger: p.ledger, Entry: entry, Source: p.name}
 		m := &dl.Message
 		m.ID = string(append(r.id, d.ID...))
 		m.Body, m.ContentType = body, contentType
@@ -142,7 +135,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		}
 		if failure != nil {
 			p.m.renderErrors.Inc()
-			p.later(dl, h.step, c, d, failure)
+			dl.Event = keep(&r.event)
 		}
 		enqueueErr := h.queues[i].Enqueue(ctx, dl)
 		if enqueueErr != nil && begun {

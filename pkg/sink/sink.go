@@ -61,6 +61,15 @@ type Sink interface {
 	Close() error
 }
 
+// Limits are what a destination sets for itself. Zero values leave it to the configuration.
+type Limits struct {
+	MaxInFlight int             // requests under way at once
+	Rate        float64         // messages a second, at most; 0 = no limit
+	Schedule    []time.Duration // delays before the retries of a refused message; empty and not nil: there are none
+	Batch       int             // messages in one Send of a kind that would take one
+	Paused      bool            // nothing is sent for now
+}
+
 // Env is what a Sink gets from its surroundings.
 type Env struct {
 	// Dial opens every connection of the sink, also those that a peer names

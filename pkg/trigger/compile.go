@@ -31,6 +31,7 @@ type Compiler struct {
 	CheckPath func(t *Trigger, at string, path []string) error
 
 	MaxWebhookTimeout, MaxBrokerTimeout, MaxActionTimeout time.Duration
+	Schedule                                              []time.Duration // of retries
 }
 
 // Compiled is a trigger that can fire. It is immutable.
@@ -155,6 +156,8 @@ func (k *compilation) path(at string, p template.Path) {
 // whoever delivers them.
 type Destination struct {
 	ID       string
+	trigger  int64
+	limits   sink.Limits
 	kind     *sink.Kind
 	timeout  time.Duration
 	endpoint string
@@ -190,7 +193,8 @@ type row struct {
 }
 
 func (k *compilation) webhook(at string, w *Webhook) {
-	d := &Destination{ID: w.ID, kind: k.Webhook, timeout: Timeout(w.TimeoutSecs, k.MaxWebhookTimeout), resolver: k.Resolver, env: k.Env, connKey: k.Webhook.Name}
+	d := &Destination{ID: w.ID, trigger: k.t.ID, limits: k.limits(&w.Limits), kind: k.Webhook, timeout: Timeout(w.TimeoutSecs, k.MaxWebhookTimeout), resolver: k.Resolver, env: k.Env, connKey: k.Webhook.Name}
+	d.limits.Batch = w.Batch
 	if u, err := url.Parse(w.URL); err == nil {
 		d.host = u.Hostname()
 	}
@@ -209,7 +213,7 @@ func (k *compilation) queue(at string, q *Queue, find func(string) (Endpoint, bo
 			e = found
 		}
 	}
-	d := &Destination{ID: q.ID, kind: &e.Kind, timeout: Timeout(q.TimeoutSecs, maximum), endpoint: q.Name, resolver: k.Resolver, env: k.Env}
+	d := &Destination{ID: q.ID, trigger: k.t.ID, limits: k.limits(&q.Limits), kind: &e.Kind, timeout: Timeout(q.TimeoutSecs, maximum), endpoint: q.Name, resolver: k.Resolver, env: k.Env}
 	d.host = onlyHost(e.Conn)
 	d.conn = q.ConnDetails.Map()
 	maps.Copy(d.conn, e.Conn)
@@ -357,6 +361,19 @@ func (d *Destination) Render(e *payload.Event) ([]sink.Header, error) {
 	}
 	return out, nil
 }
+
+// limits are l, and whether the trigger is paused.
+func (k *compilation) limits(l *Limits) sink.Limits {
+	out := l.compile(k.Schedule)
+	out.Paused = k.out.Paused == PausedKeep
+	return out
+}
+
+// Trigger is the id of the destination's trigger.
+func (d *Destination) Trigger() int64 { return d.trigger }
+
+// Limits are how the destination is sent to.
+func (d *Destination) Limits() sink.Limits { return d.limits }
 
 // Kind is the kind of the destination's sink.
 func (d *Destination) Kind() *sink.Kind { return d.kind }

@@ -103,7 +103,8 @@ type field struct {
 
 // object reads the keys of n by fields. Keys that differ only in case count as given
 // twice: other readers take one for the other.
-func (d *decoder) object(n *node, ptr string, fields []field) {
+func (d *decoder) object(n *node, ptr string, fields []field, more ...field) {
+	fields = append(fields, more...)
 	if n.kind != kindObject {
 		d.add(ptr, CodeType, "is %s; an object is expected", n.kind)
 		return
@@ -357,7 +358,8 @@ func (d *decoder) webhooks(n *node, ptr string, t *Trigger) {
 			{name: "http_method", read: func(n *node, p string) { d.choice(n, p, &w.HTTPMethod, methods) }},
 			{name: "headers", nullable: true, read: func(n *node, p string) { d.headers(n, p, &w.Headers) }},
 			{name: "timeout_secs", nullable: true, read: func(n *node, p string) { d.timeout(n, p, &w.TimeoutSecs) }},
-		})
+			{name: "batch", nullable: true, read: func(n *node, p string) { d.count(n, p, &w.Batch, maxBatch) }},
+		}, d.limitFields(&w.Limits)...)
 		t.Webhooks = append(t.Webhooks, w)
 	}
 }
@@ -372,7 +374,7 @@ func (d *decoder) queues(n *node, ptr string, into *[]Queue) {
 			{name: "conn_details", synonym: "connection_details", nullable: true, read: func(n *node, p string) { d.params(n, p, &q.ConnDetails) }},
 			{name: "parameters", nullable: true, read: func(n *node, p string) { d.params(n, p, &q.Parameters) }},
 			{name: "timeout_secs", nullable: true, read: func(n *node, p string) { d.timeout(n, p, &q.TimeoutSecs) }},
-		})
+		}, d.limitFields(&q.Limits)...)
 		*into = append(*into, q)
 	}
 }

@@ -15,9 +15,19 @@ type Record struct {
 	Trigger     *Trigger
 	Origin      Origin
 	Revision    int64 // grows with each change of the trigger; an ETag
+	Paused      Paused
 	Warnings    []string
 	Activations []Activation
 }
+
+// Paused says what becomes of what a trigger fires while it is paused.
+type Paused string
+
+// The ways of being paused. The empty one is not to be.
+const (
+	PausedKeep Paused = "keep" // it is parked, and sent once the trigger is resumed
+	PausedDrop Paused = "drop" // it is as if the trigger were not active
+)
 
 // Origin says who keeps a trigger.
 type Origin string

@@ -34,7 +34,7 @@ func NewSet(triggers []*Compiled) *Set {
 	// Signals outside, triggers inside: all pre_save come before the first post_save.
 	for kind := range signal.Kinds {
 		for _, t := range triggers {
-			if t.Trigger.Active {
+			if t.Trigger.Active && t.Paused != PausedDrop {
 				s.add(t, kind)
 			}
 		}

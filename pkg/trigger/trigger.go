@@ -70,6 +70,8 @@ type Webhook struct {
 	HTTPMethod  string   `json:"http_method"`
 	Headers     Headers  `json:"headers,omitzero"`
 	TimeoutSecs *float64 `json:"timeout_secs,omitempty"` // > 0 and finite; nil = the operator's maximum
+	Batch       int      `json:"batch,omitempty"`        // payloads in one request, as a JSON array; 0 = each in its own
+	Limits
 }
 
 // Queue is a broker's queue, or an action: both are named in the configuration.
@@ -79,6 +81,7 @@ type Queue struct {
 	ConnDetails Params   `json:"conn_details,omitzero"`
 	Parameters  Params   `json:"parameters,omitzero"`
 	TimeoutSecs *float64 `json:"timeout_secs,omitempty"`
+	Limits
 }
 
 // Headers are HTTP headers in the author's order, without two of one name. In JSON
