@@ -115,7 +115,7 @@ func (l *ledger) judge(got []request) verdict {
 }
 
 // settled waits until nothing has arrived for a while and everything committed has.
-func (l *ledger) settled(t *testing.T, hook *receiver) verdict {
+func (l *ledger) settled(t *testing.T, hook interface{ requests() []request }) verdict {
 	t.Helper()
 	deadline := time.Now().Add(60 * time.Second)
 	for {
