@@ -14,6 +14,7 @@ type breaker struct {
 	failed   time.Time // the last one
 	retryAt  time.Time // nothing is sent before; zero = now
 	held     bool      // nothing is sent until somebody asks for it
+	byHost   bool      // retryAt is when another destination of the host will have tried
 	err      string
 	timer    *time.Timer
 }
@@ -25,20 +26,21 @@ func (q *Destination) failing() bool { return q.failures >= q.d.cfg.Backoff.Trip
 const forever = 100 * 365 * 24 * time.Hour
 
 // holds reports whether nothing may be sent now; q.mu is held.
-func (q *Destination) holds(now func() time.Time) bool {
-	if q.retryAt.IsZero() {
+func (q *Destination) holds() bool {
+	if q.retryAt.IsZero() && (q.host == nil || q.host.until.Load() == 0) {
 		return false
 	}
-	if now().Before(q.retryAt) {
+	now := time.Now()
+	if now.Before(q.retryAt) || q.hostHolds(now) {
 		return true
 	}
-	q.retryAt = time.Time{}
+	q.retryAt, q.byHost = time.Time{}, false
 	return false
 }
 
 // closeBreaker forgets all failures; q.mu is held.
 func (q *Destination) closeBreaker() {
-	q.failures, q.retryAt, q.held, q.err = 0, time.Time{}, false, ""
+	q.failures, q.retryAt, q.held, q.byHost, q.err = 0, time.Time{}, false, false, ""
 	q.m.failing.Set(0)
 }
 
@@ -87,12 +89,16 @@ func (q *Destination) failure(err *sink.Error, began time.Time) time.Duration {
 	return max(b.probe(q.failures), err.RetryAfter)
 }
 
-// hold has nothing sent for wait, and then one delivery; q.mu is held.
-func (q *Destination) hold(wait time.Duration) {
+// hold has nothing sent for wait, after a failure of that code, and then one delivery;
+// q.mu is held.
+func (q *Destination) hold(wait time.Duration, code string) {
 	q.limit = 1
 	if at := time.Now().Add(wait); at.After(q.retryAt) {
 		q.retryAt = at
 		q.wakeAfter(wait)
+		if q.host != nil && unreachable[code] && q.failing() {
+			q.host.down(q, at)
+		}
 	}
 }
 
@@ -104,7 +110,9 @@ func (q *Destination) wakeAfter(wait time.Duration) {
 	q.timer = time.AfterFunc(wait, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.holds(time.Now)
+		if q.holds() && q.waiting > 0 && time.Since(q.since) >= q.d.cfg.Park.After {
+			q.spill()
+		}
 		q.dispatch()
 		q.sweep()
 	})

@@ -60,6 +60,7 @@ type Target interface {
 	Fill(ctx context.Context, m *sink.Message, rendered []sink.Header) error
 	Timeout() time.Duration // of one attempt; 0 = Config.MaxTimeout
 	Limits() sink.Limits
+	Host() string // where it is, to be told from others; "" = nobody knows
 	// Env is what a sink opened for conn may use of its surroundings.
 	Env(conn map[string]any) sink.Env
 }
@@ -83,6 +84,7 @@ type Deliverer struct {
 
 	mu           sync.Mutex
 	destinations map[string]*Destination
+	hosts        map[string]*host
 	parked       map[string]Summary // of destinations that are not made yet
 	workers      sync.WaitGroup
 }
@@ -93,7 +95,7 @@ func New(ctx context.Context, cfg Config, store Store, m *Metrics, log *slog.Log
 	own, cancel := context.WithCancel(context.Background())
 	d := &Deliverer{
 		cfg: cfg, log: log, sinks: newPool(), ctx: own, cancel: cancel, m: m.m,
-		bytes: budget{limit: cfg.QueueBytes, room: make(chan struct{})}, destinations: map[string]*Destination{}, parked: map[string]Summary{},
+		bytes: budget{limit: cfg.QueueBytes, room: make(chan struct{})}, destinations: map[string]*Destination{}, hosts: map[string]*host{}, parked: map[string]Summary{},
 	}
 	// Ids of other runs are lower: no run enqueues four million deliveries a millisecond.
 	d.ids.Store(uint64(time.Now().UnixMilli())<<22 | rand.Uint64N(1<<22))
@@ -144,6 +146,9 @@ func (d *Deliverer) Keep(keep func(id string) bool) {
 	for id, q := range d.destinations {
 		if !keep(id) {
 			delete(d.destinations, id)
+			q.mu.Lock()
+			d.leaveHost(q)
+			q.mu.Unlock()
 			q.discard()
 		}
 	}

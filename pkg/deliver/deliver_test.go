@@ -28,6 +28,7 @@ type receiver struct {
 	answer func(m *sink.Message) error
 	delay  func() time.Duration
 	limits sink.Limits
+	host   string
 	before *receiver // whose place it took
 
 	mu       sync.Mutex
@@ -47,6 +48,8 @@ func (r *receiver) Fill(context.Context, *sink.Message, []sink.Header) error { r
 func (r *receiver) Timeout() time.Duration { return 0 }
 
 func (r *receiver) Trigger() int64 { return 7 }
+
+func (r *receiver) Host() string { return r.host }
 
 func (r *receiver) Limits() sink.Limits { return r.limits }
 

@@ -33,6 +33,8 @@ type Destination struct {
 	dropped bool // and what it has is wanted by nobody
 
 	breaker
+	host      *host // nil = none
+	hostName  string
 	slow      slowness
 	accepted  uint64    // in all
 	succeeded time.Time // the last time
@@ -67,6 +69,7 @@ func (q *Destination) schedule() []time.Duration {
 	return q.d.cfg.Backoff.Schedule
 }
 
+// setTarget is called with d.mu held.
 func (q *Destination) setTarget(t Target) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -75,6 +78,7 @@ func (q *Destination) setTarget(t Target) {
 	}
 	first := q.target == nil
 	q.target, q.limits = t, t.Limits()
+	q.d.join(q, t.Host())
 	q.limit = q.maxWorkers()
 	q.rate = nil
 	if q.limits.Rate > 0 {
@@ -188,7 +192,7 @@ func (q *Destination) leave(d *Delivery) {
 
 // dispatch starts workers for what is ready; q.mu is held.
 func (q *Destination) dispatch() {
-	if q.closed || q.ready.head == nil || q.limits.Paused || q.holds(time.Now) {
+	if q.closed || q.ready.head == nil || q.limits.Paused || q.holds() {
 		return
 	}
 	// One worker more at a time: it takes what is ready and, while there is more than
@@ -214,10 +218,14 @@ func (q *Destination) work() {
 			q.dispatch()
 		}
 		target := q.target
+		h := q.host
 		q.mu.Unlock()
 		began := time.Now()
 		errs := w.send(q.d, target, began)
 		q.settle(&w, errs, began)
+		if h != nil && len(w.accepted) > 0 && h.until.Load() != 0 {
+			h.up()
+		}
 		for i, d := range w.accepted {
 			q.d.bytes.give(d.size)
 			if account := w.accounts[i]; account != nil {

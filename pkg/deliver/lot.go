@@ -260,7 +260,7 @@ func (q *Destination) wants() int {
 	switch {
 	case q.closed || q.limits.Paused || !q.lot.sweeping || q.lot.low > 0 || q.d.draining.Load():
 		return 0
-	case q.holds(time.Now) || q.failing() && q.waiting > 0:
+	case q.holds() || q.failing() && q.waiting > 0:
 		return 0
 	case q.failing(): // one probes
 		return 1

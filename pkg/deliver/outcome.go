@@ -102,7 +102,7 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, bat
 	if wait == 0 {
 		q.delay(d, q.d.cfg.Backoff.after(d.Attempts, q.d.cfg.Backoff.Probe))
 	} else {
-		q.hold(wait)
+		q.hold(wait, err.Code)
 		q.ready.unshift(d)
 	}
 	if q.failing() && (d.stored || q.held || time.Since(q.since) >= q.d.cfg.Park.After) {

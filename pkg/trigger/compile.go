@@ -162,6 +162,7 @@ type Destination struct {
 	timeout  time.Duration
 	endpoint string
 	host     string // what dynamic values may be bound to
+	at       string // see Host
 	resolver *resolve.Resolver
 	env      func(endpoint string, conn map[string]any) sink.Env
 
@@ -196,7 +197,7 @@ func (k *compilation) webhook(at string, w *Webhook) {
 	d := &Destination{ID: w.ID, trigger: k.t.ID, limits: k.limits(&w.Limits), kind: k.Webhook, timeout: Timeout(w.TimeoutSecs, k.MaxWebhookTimeout), resolver: k.Resolver, env: k.Env, connKey: k.Webhook.Name}
 	d.limits.Batch = w.Batch
 	if u, err := url.Parse(w.URL); err == nil {
-		d.host = u.Hostname()
+		d.host, d.at = u.Hostname(), u.Scheme+"://"+u.Host
 	}
 	d.fixedParams = map[string]string{"url": w.URL, "http_method": w.HTTPMethod}
 	for _, h := range w.Headers {
@@ -214,7 +215,7 @@ func (k *compilation) queue(at string, q *Queue, find func(string) (Endpoint, bo
 		}
 	}
 	d := &Destination{ID: q.ID, trigger: k.t.ID, limits: k.limits(&q.Limits), kind: &e.Kind, timeout: Timeout(q.TimeoutSecs, maximum), endpoint: q.Name, resolver: k.Resolver, env: k.Env}
-	d.host = onlyHost(e.Conn)
+	d.host, d.at = onlyHost(e.Conn), q.Name
 	d.conn = q.ConnDetails.Map()
 	maps.Copy(d.conn, e.Conn)
 	k.connection(d, at)
@@ -371,6 +372,9 @@ func (k *compilation) limits(l *Limits) sink.Limits {
 
 // Trigger is the id of the destination's trigger.
 func (d *Destination) Trigger() int64 { return d.trigger }
+
+// Host is the host and port of a webhook, or the name of a broker.
+func (d *Destination) Host() string { return d.at }
 
 // Limits are how the destination is sent to.
 func (d *Destination) Limits() sink.Limits { return d.limits }
