@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
@@ -26,11 +27,14 @@ var reserved = []string{
 	"Proxy-Authorization", "TE", "Trailer", "Upgrade", "Expect", "HTTP2-Settings",
 }
 
-const reservedPrefix = "webhook-"
+// reservedPrefixes are those of Standard Webhooks and of ourselves.
+var reservedPrefixes = []string{"webhook-", "waltrigger-"}
 
 func isReserved(name string) bool {
-	if len(name) >= len(reservedPrefix) && strings.EqualFold(name[:len(reservedPrefix)], reservedPrefix) {
-		return true
+	for _, p := range reservedPrefixes {
+		if len(name) >= len(p) && strings.EqualFold(name[:len(p)], p) {
+			return true
+		}
 	}
 	for _, r := range reserved {
 		if len(r) == len(name) && strings.EqualFold(r, name) {
@@ -40,7 +44,8 @@ func isReserved(name string) bool {
 	return false
 }
 
-// check looks at url, http_method and headers (an object) as a trigger has them.
+// check looks at url, http_method, headers (an object) and secret (a list) as a trigger
+// has them.
 func check(_, params map[string]any) []sink.Problem {
 	var out []sink.Problem
 	add := func(field, code, format string, args ...any) {
@@ -66,6 +71,15 @@ func check(_, params map[string]any) []sink.Problem {
 		add("headers", "invalid", "must be an object")
 	}
 	checkHeaderMap(headers, add)
+	secrets, _ := params["secret"].([]string)
+	for i, s := range secrets {
+		if strings.Contains(s, "{{") { // its value is known when it is used
+			continue
+		}
+		if _, err := parseSecret(s); err != nil {
+			add("secret/"+strconv.Itoa(i), "invalid", "%v", err)
+		}
+	}
 	return out
 }
 

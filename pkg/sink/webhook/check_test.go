@@ -38,6 +38,9 @@ func TestCheck(t *testing.T) {
 		{"values", map[string]any{"url": "https://h/", "headers": map[string]any{"A": "x\r\ny", "B": 5, "C": "\x00"}}, "parameters/headers/A invalid,parameters/headers/B invalid,parameters/headers/C invalid"},
 		{"many", map[string]any{"url": "https://h/", "headers": many}, "parameters/headers invalid"},
 		{"large", map[string]any{"url": "https://h/", "headers": map[string]any{"A": strings.Repeat("x", 17<<10)}}, "parameters/headers invalid"},
+		{"ours", map[string]any{"url": "https://h/", "headers": map[string]any{"Waltrigger-Test": "true"}}, "parameters/headers/Waltrigger-Test not_allowed"},
+		{"secrets", map[string]any{"url": "https://h/", "secret": []string{secret(24, "a"), "{{ a.b }}", secret(64, "b")}}, ""},
+		{"bad secrets", map[string]any{"url": "https://h/", "secret": []string{secret(24, "a"), "x", "whsec_{{ a.b }}", "whsk_x"}}, "parameters/secret/1 invalid,parameters/secret/3 invalid"},
 		{"all at once", map[string]any{"url": "x", "http_method": "X", "headers": map[string]any{"Host": "x"}}, "parameters/url invalid,parameters/http_method invalid,parameters/headers/Host not_allowed"},
 	}
 	for _, tt := range tests {

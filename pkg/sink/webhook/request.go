@@ -17,6 +17,7 @@ type request struct {
 	method string
 	agent  string
 	m      *sink.Message
+	signer *signer // nil: not signed
 }
 
 func (q *request) appendHead(dst []byte) []byte {
@@ -31,7 +32,12 @@ func (q *request) appendHead(dst []byte) []byte {
 	dst = append(dst, "\r\nwebhook-id: "...)
 	dst = append(dst, m.ID...)
 	dst = append(dst, "\r\nwebhook-timestamp: "...)
-	dst = strconv.AppendInt(dst, time.Now().Unix(), 10)
+	now := time.Now().Unix()
+	dst = strconv.AppendInt(dst, now, 10)
+	if q.signer != nil {
+		dst = append(dst, "\r\nwebhook-signature: "...)
+		dst = q.signer.append(dst, m.ID, now, m.Body)
+	}
 	var own given
 	for i := range m.Headers {
 		h := &m.Headers[i]

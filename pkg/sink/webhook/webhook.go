@@ -25,11 +25,12 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/sink"
 )
 
-// Kind is the kind of webhooks. Each message has the parameters url and http_method.
+// Kind is the kind of webhooks. Each message has the parameters url and http_method, and
+// perhaps secret: signing secrets, separated by spaces.
 var Kind = sink.Kind{
 	Name:     "webhook",
 	MaxBatch: 1,
-	Params:   []sink.Param{{Name: "url", Required: true, Secret: true}, {Name: "http_method"}},
+	Params:   []sink.Param{{Name: "url", Required: true, Secret: true}, {Name: "http_method"}, {Name: "secret", Secret: true}},
 	Check:    check,
 	Open: func(_ context.Context, _ map[string]any, env sink.Env) (sink.Sink, error) {
 		return open(env, nil), nil
@@ -46,9 +47,11 @@ type Sink struct {
 
 	mu      sync.RWMutex
 	targets map[string]*target // by URL
+	signers map[string]*signer // by secrets
 }
 
-// maxTargets bounds the cache of parsed URLs; those that a row takes part in are many.
+// maxTargets bounds the caches of parsed URLs, which are many if a row takes part in them,
+// and of signers.
 const maxTargets = 4096
 
 // open returns a Sink; config is nil outside of tests.
@@ -62,7 +65,7 @@ func open(env sink.Env, config *tls.Config) *Sink {
 	}
 	config.MinVersion = tls.VersionTLS12
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(256)
-	return &Sink{pool: newPool(env.Dial, config), agent: "waltrigger/" + version, targets: map[string]*target{}}
+	return &Sink{pool: newPool(env.Dial, config), agent: "waltrigger/" + version, targets: map[string]*target{}, signers: map[string]*signer{}}
 }
 
 // Send sends msgs one after the other.
@@ -104,11 +107,15 @@ func (s *Sink) send(ctx context.Context, m *sink.Message) error {
 	if err := checkHeaders(m.Headers); err != nil {
 		return &sink.Error{Class: sink.Permanent, Code: "header_invalid", Err: err}
 	}
+	sg, err := s.signer(m.Params["secret"])
+	if err != nil { // of a dynamic value
+		return &sink.Error{Class: sink.Misconfigured, Code: "secret_invalid", Err: fmt.Errorf("signing secret: %w", err)}
+	}
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(maxTime)
 	}
-	r, err := s.pool.do(ctx, &request{t, method, s.agent, m}, deadline)
+	r, err := s.pool.do(ctx, &request{t, method, s.agent, m, sg}, deadline)
 	if err != nil {
 		return s.failed(ctx, t, err)
 	}
