@@ -18,6 +18,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/egress"
+	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/source/postgres"
@@ -109,6 +110,8 @@ type Settings struct {
 	MaxWebhookTimeout   Duration `yaml:"max_webhook_timeout"`
 	MaxBrokerTimeout    Duration `yaml:"max_broker_timeout"`
 	MaxActionTimeout    Duration `yaml:"max_action_timeout"`
+	HiddenColumns       []string `yaml:"hidden_columns"`         // whose values never leave
+	PayloadFormat       string   `yaml:"default_payload_format"` // of triggers without payload and format
 }
 
 // Delivery bounds what is under way.
@@ -145,10 +148,13 @@ func Default() []byte { return slices.Clone(annotated) }
 // defaults are what a file changes.
 func defaults() *Config {
 	return &Config{
-		Store:    Store{URL: "sqlite:waltrigger.db"},
-		Admin:    Admin{Listen: "127.0.0.1:8080"},
-		Ops:      Ops{Listen: "127.0.0.1:9090"},
-		Settings: Settings{MaxWebhookTimeout: Duration(30 * time.Second), MaxBrokerTimeout: Duration(30 * time.Second), MaxActionTimeout: Duration(30 * time.Second)},
+		Store: Store{URL: "sqlite:waltrigger.db"},
+		Admin: Admin{Listen: "127.0.0.1:8080"},
+		Ops:   Ops{Listen: "127.0.0.1:9090"},
+		Settings: Settings{
+			MaxWebhookTimeout: Duration(30 * time.Second), MaxBrokerTimeout: Duration(30 * time.Second), MaxActionTimeout: Duration(30 * time.Second),
+			HiddenColumns: []string{"*.password", "django_session.*", "authtoken_token.*"}, PayloadFormat: payload.Envelope.String(),
+		},
 		Delivery: Delivery{
 			MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, Window: 65536, ShutdownGrace: Duration(25 * time.Second),
 			Retry: durations(deliver.DefaultBackoff.Schedule),

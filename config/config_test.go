@@ -123,6 +123,8 @@ settings:
   max_webhook_timeout: -1s
   max_broker_timeout: soon
   max_action_timeout: 2h
+  hidden_columns: ["*.password", password]
+  default_payload_format: xml
 egress: {allow_cidrs: [10.0.0.1/8, x], deny_cidrs: {}}
 delivery: {max_in_flight: 0, window: many, queue: 1.5}
 colour: blue
@@ -151,13 +153,15 @@ w.yaml:19: settings.allowed_webhook_urls[1]: compile pattern ")(": error parsing
 w.yaml:20: settings.max_webhook_timeout: "-1s" is no duration such as 30s, 500ms or 1h (a bare number is seconds)
 w.yaml:21: settings.max_broker_timeout: "soon" is no duration such as 30s, 500ms or 1h (a bare number is seconds)
 w.yaml:22: settings.max_action_timeout: must be more than 0 and at most 1h0m0s
-w.yaml:23: egress.deny_cidrs: must be a list
-w.yaml:23: egress.allow_cidrs: "10.0.0.1/8" has bits beside its mask; meant is perhaps 10.0.0.0/8
-w.yaml:23: egress.allow_cidrs: "x" is no range such as 10.0.0.0/8 or fd00::/8
-w.yaml:24: delivery.window: "many" is no whole number
-w.yaml:24: delivery.queue: "1.5" is no whole number
-w.yaml:24: delivery.max_in_flight: must be from 1 to 10000
-w.yaml:25: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, triggers`
+w.yaml:23: settings.hidden_columns[1]: "password" is no pattern such as *.password, app_user.email or public.app_user.*
+w.yaml:24: settings.default_payload_format: "xml" is not one of envelope, fields, cloudevents, debezium
+w.yaml:25: egress.deny_cidrs: must be a list
+w.yaml:25: egress.allow_cidrs: "10.0.0.1/8" has bits beside its mask; meant is perhaps 10.0.0.0/8
+w.yaml:25: egress.allow_cidrs: "x" is no range such as 10.0.0.0/8 or fd00::/8
+w.yaml:26: delivery.window: "many" is no whole number
+w.yaml:26: delivery.queue: "1.5" is no whole number
+w.yaml:26: delivery.max_in_flight: must be from 1 to 10000
+w.yaml:27: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, triggers`
 	var kinds []string
 	for _, k := range all.Kinds {
 		if k.Name != "webhook" && !actionKind(k.Name) {

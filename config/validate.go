@@ -248,6 +248,14 @@ func (l *loader) settings(c *Config) {
 			l.at(l.either("settings.allowed_webhook_urls", "settings.whitelisted_webhook_endpoint_patterns", i), "%v", err)
 		}
 	}
+	for i, p := range s.HiddenColumns {
+		if _, err := payload.NewHidden([]string{p}); err != nil {
+			l.at(index("settings.hidden_columns", i), "%v", err)
+		}
+	}
+	if _, err := payload.ParseFormat(s.PayloadFormat); err != nil {
+		l.at("settings.default_payload_format", "%v", err)
+	}
 	for at, d := range map[string]Duration{"settings.max_webhook_timeout": s.MaxWebhookTimeout, "settings.max_broker_timeout": s.MaxBrokerTimeout, "settings.max_action_timeout": s.MaxActionTimeout} {
 		if d <= 0 || d.Std() > maxTimeout {
 			l.at(at, "must be more than 0 and at most %s", maxTimeout)

@@ -52,9 +52,18 @@ func (a *api) listTriggers(ctx context.Context, r *request) (*response, error) {
 }
 
 func parseQuery(v url.Values) (trigger.Query, error) {
-	q := trigger.Query{Name: v.Get("name"), Source: v.Get("source"), ContentType: v.Get("content_type"), Signal: v.Get("signal")}
-	if err := onlyQuery(v, "limit", "cursor", "name", "source", "content_type", "signal", "active"); err != nil {
+	q := trigger.Query{
+		Name: v.Get("name"), Source: v.Get("source"), ContentType: v.Get("content_type"), Signal: v.Get("signal"),
+		Mode: trigger.Mode(v.Get("mode")), State: v.Get("state"),
+	}
+	if err := onlyQuery(v, "limit", "cursor", "name", "source", "content_type", "signal", "active", "mode", "state"); err != nil {
 		return q, err
+	}
+	if v.Has("mode") && q.Mode != trigger.Live && q.Mode != trigger.Shadow {
+		return q, badRequest("invalid_query", "mode must be live or shadow")
+	}
+	if v.Has("state") && !slices.Contains(states, q.State) {
+		return q, badRequest("invalid_query", "state must be one of %s", strings.Join(states, ", "))
 	}
 	if v.Has("limit") {
 		n, err := strconv.Atoi(v.Get("limit"))
@@ -84,6 +93,9 @@ func parseQuery(v url.Values) (trigger.Query, error) {
 	}
 	return q, nil
 }
+
+// states are those of a trigger's status.
+var states = []string{string(trigger.Active), string(trigger.Activating), string(trigger.Pending), trigger.StateInactive, trigger.StateBroken}
 
 // cursor is opaque to clients, so that it may come to mean more than an id.
 func cursor(id int64) string {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,13 +31,18 @@ import (
 type service struct {
 	store   *store.Store
 	env     trigger.Env
-	down    bool   // the source cannot be asked
-	blocker string // activation hangs on it
-	race    func() // runs once, before a write
+	down    bool                       // the source cannot be asked
+	blocker string                     // activation hangs on it
+	broken  map[string]*trigger.Broken // by name
+	race    func()                     // runs once, before a write
 }
 
 func (s *service) List(ctx context.Context, q trigger.Query) ([]trigger.Record, error) {
-	return s.store.Triggers(ctx, q)
+	out, err := s.store.Triggers(ctx, q)
+	for i := range out {
+		out[i].Broken = s.broken[out[i].Trigger.Name]
+	}
+	return slices.DeleteFunc(out, func(r trigger.Record) bool { return q.State != "" && q.State != r.State() }), err
 }
 
 func (s *service) Get(ctx context.Context, id int64) (trigger.Record, error) {

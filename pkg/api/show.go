@@ -17,9 +17,27 @@ type readOnly struct {
 }
 
 type status struct {
-	State       string       `json:"state"` // active, activating, pending, inactive
+	State       string       `json:"state"` // active, activating, pending, inactive, broken
 	Blocker     string       `json:"blocker,omitempty"`
+	Broken      *broken      `json:"broken,omitempty"`
 	Activations []activation `json:"activations"`
+}
+
+// broken is what keeps a trigger from rendering.
+type broken struct {
+	Detail   string   `json:"detail"`
+	Source   string   `json:"source,omitempty"`
+	Schema   string   `json:"schema,omitempty"`
+	Table    string   `json:"table,omitempty"`
+	Columns  []string `json:"columns,omitempty"`
+	Position string   `json:"position,omitempty"`
+}
+
+func showBroken(b *trigger.Broken) *broken {
+	if b == nil {
+		return nil
+	}
+	return &broken{b.Reason, b.Source, b.Schema, b.Table, b.Columns, string(b.Position)}
 }
 
 type activation struct {
@@ -34,27 +52,10 @@ type activation struct {
 	Blocker   string `json:"blocker,omitempty"`
 }
 
-// overall is the state of the activation that is furthest behind.
-func overall(rec trigger.Record) string {
-	if !rec.Trigger.Active {
-		return "inactive"
-	}
-	state := trigger.Active
-	for _, a := range rec.Activations {
-		switch {
-		case a.State == trigger.Activating:
-			state = trigger.Activating
-		case a.State == trigger.Pending && state == trigger.Active:
-			state = trigger.Pending
-		}
-	}
-	return string(state)
-}
-
 // show writes a trigger as the API answers it: what was sent, then what is read-only.
 func show(rec trigger.Record, secret trigger.SecretParam) []byte {
 	ro := readOnly{
-		Status:    status{State: overall(rec), Activations: []activation{}},
+		Status:    status{State: rec.State(), Activations: []activation{}, Broken: showBroken(rec.Broken)},
 		Warnings:  rec.Warnings,
 		CreatedAt: rec.Trigger.CreatedAt, UpdatedAt: rec.Trigger.UpdatedAt,
 	}

@@ -280,7 +280,7 @@ func (a *api) changed(rec trigger.Record, err error) (*response, error) {
 	return a.shown(status, rec, err)
 }
 
-func activating(rec trigger.Record) bool { return overall(rec) == string(trigger.Activating) }
+func activating(rec trigger.Record) bool { return rec.State() == string(trigger.Activating) }
 
 func (a *api) shown(status int, rec trigger.Record, err error) (*response, error) {
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
 // The examples of the page that describes the API, with the commas it lacks.
@@ -374,6 +375,9 @@ func TestList(t *testing.T) {
 	for i := range 5 {
 		s.want(http.StatusCreated, s.do("PUT", fmt.Sprintf("%s/by-name/t%d", collection, i), examples[i%3]))
 	}
+	s.service.broken = map[string]*trigger.Broken{"t2": {
+		Source: "shop", Schema: "public", Table: "myapp_sale", Columns: []string{"note"}, Position: "0-7", Reason: "table public.myapp_sale has no column note any more",
+	}}
 	names := func(a answer) string {
 		t.Helper()
 		var list []struct{ Name string }
@@ -394,6 +398,11 @@ func TestList(t *testing.T) {
 		"?signal=post_delete":         "t0t3",
 		"?active=false":               "",
 		"?limit=1000":                 "t0t1t2t3t4",
+		"?mode=live":                  "t0t1t2t3t4",
+		"?mode=shadow":                "",
+		"?state=active":               "t0t1t3t4",
+		"?state=broken":               "t2",
+		"?state=inactive":             "",
 	} {
 		if got := names(s.do("GET", collection+query, "")); got != want {
 			t.Errorf("%q: got %s, want %s", query, got, want)
@@ -412,8 +421,26 @@ func TestList(t *testing.T) {
 	if got := strings.Join(pages, "|"); got != "t0t1|t2t3|t4" {
 		t.Errorf("pages %s", got)
 	}
-	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "cursor=", "cursor=x", "cursor=YWZ0ZXI6LTE", "active=1", "signal=x", "nane=x"} {
+	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "cursor=", "cursor=x", "cursor=YWZ0ZXI6LTE", "active=1", "signal=x", "nane=x", "mode=", "mode=off", "state=x"} {
 		s.want(http.StatusBadRequest, s.do("GET", collection+"?"+bad, ""))
+	}
+}
+
+// TestBrokenIsShown says in the status what keeps a trigger from rendering.
+func TestBrokenIsShown(t *testing.T) {
+	s := newServer(t)
+	s.want(http.StatusCreated, s.do("PUT", collection+"/by-name/t", examples[2]))
+	s.service.broken = map[string]*trigger.Broken{"t": {
+		Source: "shop", Schema: "public", Table: "myapp_sale", Columns: []string{"note"}, Position: "0-7", Reason: "table public.myapp_sale has no column note any more",
+	}, "u": {Reason: "/payload of the trigger: does not parse"}}
+	list := s.do("GET", collection, "")
+	if want := `"status":{"state":"broken","broken":{"detail":"table public.myapp_sale has no column note any more","source":"shop","schema":"public","table":"myapp_sale","columns":["note"],"position":"0-7"},"activations":[{`; !strings.Contains(string(list.body), want) {
+		t.Errorf("got %s", list.body)
+	}
+	s.want(http.StatusCreated, s.do("PUT", collection+"/by-name/u", examples[2]))
+	list = s.do("GET", collection+"?name=u", "")
+	if want := `"status":{"state":"broken","broken":{"detail":"/payload of the trigger: does not parse"},`; !strings.Contains(string(list.body), want) {
+		t.Errorf("got %s", list.body)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/waltrigger/waltrigger/config"
 	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
 	"github.com/waltrigger/waltrigger/pkg/source/postgres"
 	"github.com/waltrigger/waltrigger/pkg/store"
@@ -80,6 +81,7 @@ func (d *daemon) build(ctx context.Context) error {
 	if d.surround, err = newSurroundings(d.cfg, d.log); err != nil {
 		return err
 	}
+	d.registry.MustRegister(d.surround.shadow)
 	d.onStop("dynamic values", func() error { d.surround.resolver.Close(); return nil })
 	delivering := d.cfg.Deliver()
 	delivering.Render = func(ctx context.Context, dl *deliver.Delivery) (bool, error) { return d.sources.render(ctx, dl) }
@@ -96,7 +98,7 @@ func (d *daemon) build(ctx context.Context) error {
 // openSources makes the sources; nothing is connected yet.
 func (d *daemon) openSources() error {
 	metrics := pipeline.NewMetrics(d.registry)
-	d.sources = &sources{}
+	d.sources = &sources{hidden: d.surround.hidden}
 	d.registry.MustRegister(sourceMetrics(d.status))
 	for _, c := range d.cfg.Sources {
 		src, err := postgres.New(c.Postgres(), nil, d.log)
@@ -105,7 +107,7 @@ func (d *daemon) openSources() error {
 		}
 		d.onStop("source "+c.Name, src.Close)
 		d.sources.tails = append(d.sources.tails, &tail{
-			name: c.Name, src: src, content: c.Tables(), store: d.store, deliver: d.deliver, cfg: d.pipelineConfig(),
+			name: c.Name, src: src, content: c.Tables(), store: d.store, deliver: d.deliver, cfg: d.pipelineConfig(c),
 			metrics: metrics, log: d.log, prepared: make(chan struct{}), tried: make(chan struct{}),
 		})
 	}
@@ -243,8 +245,10 @@ func (d *daemon) ready(ctx context.Context) []api.Ready {
 	return out
 }
 
-func (d *daemon) pipelineConfig() pipeline.Config {
+func (d *daemon) pipelineConfig(s config.Source) pipeline.Config {
 	c := pipeline.DefaultConfig()
+	c.Hidden = d.surround.hidden
+	c.Origin = payload.Origin{Connector: "postgresql", Version: d.version, Database: s.Postgres().Database()}
 	c.Window = d.cfg.Delivery.Window
 	c.Grace = d.cfg.Delivery.ShutdownGrace.Std()
 	return c

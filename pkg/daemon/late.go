@@ -44,11 +44,11 @@ func (s *triggers) resolveLate(ctx context.Context, id int64) error {
 	}
 	t := r.Trigger.Clone()
 	v := trigger.Validate(ctx, t, s.env)
-	next := activations(t, v.Tables, &r)
+	next := s.depends(t, activations(t, v.Tables, &r))
 	if len(v.Problems) > 0 {
 		next = blocked(r.Activations, v.Problems[0])
 	}
-	if slices.Equal(next, r.Activations) {
+	if slices.EqualFunc(next, r.Activations, trigger.Activation.Equal) {
 		return nil
 	}
 	if len(v.Problems) > 0 {

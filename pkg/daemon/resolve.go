@@ -95,7 +95,7 @@ func usable(info source.TableInfo, c trigger.ContentType) error {
 	if info.IdentityUsable {
 		return nil
 	}
-	return &trigger.Problem{Code: "replica_identity", Detail: fmt.Sprintf(
+	return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf(
 		"%s: table %s has no usable replica identity: if it were published, the database would refuse the application's updates and deletes; give it a primary key, or ALTER TABLE %s REPLICA IDENTITY FULL (writes the whole old row to the log)",
 		c.Name(), info.TableName, info.TableName)}
 }
@@ -112,6 +112,9 @@ func (s *sources) checkPath(t *trigger.Trigger, at string, path []string) error 
 		if !ok {
 			known = true
 			continue
+		}
+		if err := s.shown(tables, info, path); err != nil {
+			return err
 		}
 		if err := held(info, t.Signals(), at, path); err != nil {
 			return err
@@ -149,20 +152,117 @@ func held(info source.TableInfo, signals signal.Set, at string, path []string) e
 	if info.Identity == change.IdentityFull {
 		return nil
 	}
-	full := fmt.Sprintf("; ALTER TABLE %s REPLICA IDENTITY FULL makes the log hold the whole old row (it writes more)", info.TableName)
+	full := "; mend with " + fullIdentity(info)
 	saves := signals.Has(signal.PreSave) || signals.Has(signal.PostSave)
-	if path[0] == "changed" && at == "/condition" && saves {
-		return fmt.Errorf("the log of %s does not tell which columns an update changed%s", info.TableName, full)
-	}
-	if path[0] != "before" || len(path) < 2 {
+	switch {
+	case path[0] == "fields", path[0] == "changed" && at == "/condition":
+		if saves {
+			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s does not tell which columns an update changed%s", info.TableName, full)}
+		}
+		return nil
+	case path[0] == "before" && len(path) < 2 && at == "/condition":
+		if saves {
+			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s does not hold the row before an update%s", info.TableName, full)}
+		}
+		return nil
+	case path[0] != "before" || len(path) < 2:
 		return nil
 	}
 	for _, name := range reads(info, path[1]) {
 		if !slices.Contains(info.PrimaryKey, name) {
-			return fmt.Errorf("the log of %s holds no old value of %s%s", info.TableName, name, full)
+			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s holds no old value of %s%s", info.TableName, name, full)}
 		}
 	}
 	return nil
+}
+
+// codeIdentity is the code of a problem that another replica identity solves.
+const codeIdentity = "replica_identity"
+
+// fullIdentity is what makes the log hold whole old rows, and what that costs.
+func fullIdentity(info source.TableInfo) string {
+	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL, after which each update and delete also writes the whole old row to the log", info.TableName)
+}
+
+// shown says which column that path reads may not leave, of the table or of those that it
+// refers to.
+func (s *sources) shown(tables []source.TableInfo, info source.TableInfo, path []string) error {
+	if path[0] == "changed" || path[0] == "fields" { // that it changed is no secret
+		return nil
+	}
+	for _, name := range path[1:] {
+		columns := reads(info, name)
+		if name == "pk" && columns == nil {
+			columns = info.PrimaryKey
+		}
+		for _, c := range columns {
+			if s.hidden.Hides(info.Schema, info.Name, c) {
+				return &trigger.Problem{Code: trigger.CodeNotAllowed, Detail: fmt.Sprintf("column %s of table %s is among the configuration's settings.hidden_columns", c, info.TableName)}
+			}
+		}
+		fk := relation(info, name)
+		if _, own := column(info, name); fk < 0 || own && name != pipeline.RelationName(info.ForeignKeys[fk]) {
+			return nil
+		}
+		ref := slices.IndexFunc(tables, func(i source.TableInfo) bool { return i.TableName == info.ForeignKeys[fk].RefTable })
+		if ref < 0 {
+			return nil
+		}
+		info = tables[ref]
+	}
+	return nil
+}
+
+// columnsOf gives the columns of a content type's table for which names stand.
+func (s *sources) columnsOf(c trigger.ContentType, names []string) []string {
+	out := []string{}
+	_, info, ok := s.table(c)
+	if !ok {
+		return nil
+	}
+	for _, name := range names {
+		for _, col := range reads(info, name) {
+			if !slices.Contains(out, col) {
+				out = append(out, col)
+			}
+		}
+	}
+	return out
+}
+
+// doubts warns of what a compiled trigger names and deletes do not carry.
+func (s *sources) doubts(c *trigger.Compiled) []string {
+	signals := c.Trigger.Signals()
+	if !signals.Has(signal.PreDelete) && !signals.Has(signal.PostDelete) {
+		return nil
+	}
+	becomes := "is empty (on_missing_value)"
+	if c.Trigger.OnMissingValue == trigger.Park {
+		becomes = "keeps the delivery waiting (on_missing_value)"
+	}
+	var out []string
+	for _, ct := range c.Trigger.ContentTypes {
+		_, info, ok := s.table(ct)
+		if !ok || info.Identity == change.IdentityFull {
+			continue
+		}
+		var lacks []string
+		for _, name := range c.Instance {
+			for _, col := range reads(info, name) {
+				if !slices.Contains(info.PrimaryKey, col) && !slices.Contains(lacks, col) {
+					lacks = append(lacks, col)
+				}
+			}
+		}
+		what := strings.Join(lacks, ", ")
+		if c.Payload.Whole() {
+			what = "every other column"
+		}
+		if what != "" {
+			out = append(out, fmt.Sprintf("%s: of a deleted row the log holds the key only, %s %s; mend with %s", ct.Name(), what, becomes, fullIdentity(info)))
+		}
+	}
+	return out
 }
 
 // reads are the columns of a table that a name stands for, none if it has none.
@@ -197,8 +297,11 @@ func leads(tables []source.TableInfo, info source.TableInfo, path []string) erro
 	if path[0] == "changed" || len(path) < 2 {
 		return nil
 	}
+	if c, ok := column(info, path[1]); path[0] == "key" && ok && len(info.PrimaryKey) > 0 && !slices.Contains(info.PrimaryKey, c.Name) {
+		return fmt.Errorf("column %s is no part of the key of table %s", c.Name, info.TableName)
+	}
 	for _, name := range path[1:] {
-		if _, ok := column(info, name); ok || name == "pk" {
+		if _, ok := column(info, name); ok || name == "pk" || name == "*" || name == "items" || name == "keys" || name == "values" {
 			return nil // what follows looks into the value
 		}
 		fk := relation(info, name)

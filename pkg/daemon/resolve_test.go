@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/signal"
+	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -160,7 +163,20 @@ func TestCheckPath(t *testing.T) {
 		{"customer", "/payload", "before.name", "ALTER TABLE public.myapp_customer REPLICA IDENTITY FULL"},
 		{"sale", "/payload", "before.order.state", "holds no old value of order_id"},
 		{"customer", "/payload", "changed", ""}, // null says unknown
-		{"customer", "/condition", "changed", "does not tell which columns"},
+		{"customer", "/condition", "changed", "does not tell which columns an update changed; mend with ALTER TABLE public.myapp_customer REPLICA IDENTITY FULL, after which each update and delete also writes the whole old row"},
+		{"customer", "/condition", "before", "does not hold the row before an update"},
+		{"customer", "/condition", "before.id", ""},
+		{"order", "/condition", "before", ""},
+		{"order", "/fields/0", "fields.state", ""},
+		{"order", "/fields/0", "fields.customer", ""},
+		{"order", "/fields/0", "fields.pk", ""},
+		{"order", "/fields/0", "fields.stat", "has no column stat; did you mean state"},
+		{"customer", "/fields/0", "fields.name", "does not tell which columns"},
+		{"customer", "/payload", "key.id", ""},
+		{"customer", "/payload", "key.nam", "has no column nam"},
+		{"customer", "/payload", "key.name", "is no part of the key"},
+		{"customer", "/payload", "instance.items", ""}, // of a loop over the row
+		{"customer", "/payload", "instance.*", ""},
 		{"order customer", "/payload", "instance.state", ""}, // one of them has it
 		{"customer order", "/payload", "instance.state", ""},
 		{"customer order", "/payload", "instance.nix", "table public.myapp_customer has no column nix"},
@@ -177,8 +193,82 @@ func TestCheckPath(t *testing.T) {
 		}
 	}
 	deletes := &trigger.Trigger{ConfigSignals: []trigger.ConfigSignal{{Signal: signal.PostDelete}}, ContentTypes: []trigger.ContentType{{AppLabel: "myapp", ModelName: "customer"}}}
-	if err := s.checkPath(deletes, "/condition", []string{"changed"}); err != nil {
-		t.Errorf("a delete changes nothing, which is known: %v", err)
+	for _, path := range []string{"changed", "before", "fields.name"} {
+		if err := s.checkPath(deletes, "/condition", strings.Split(path, ".")); err != nil {
+			t.Errorf("%s of a delete is known: %v", path, err)
+		}
+	}
+}
+
+func TestHiddenColumnsAreRefused(t *testing.T) {
+	h, err := payload.NewHidden([]string{"*.email", "myapp_order.customer_id", "plain.*"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sources{tails: []*tail{shop()}, hidden: h}
+	for _, c := range []struct{ model, path, hidden string }{
+		{"customer", "instance.email", "Email of table public.myapp_customer"},
+		{"customer", "before.EMAIL.x", "Email of table"},
+		{"customer", "instance.name", ""},
+		{"customer", "instance", ""},
+		{"customer", "changed", ""},
+		{"customer", "fields.email", ""}, // that it changed is no secret
+		{"order", "instance.customer", "customer_id of table public.myapp_order"},
+		{"order", "instance.customer.name", "customer_id of table public.myapp_order"},
+		{"sale", "instance.order.state", ""},
+		{"sale", "instance.order.customer", "customer_id of table public.myapp_order"},
+		{"sale", "instance.order.customer_id", "customer_id of table public.myapp_order"},
+		{"plain", "instance.pk", "id of table public.plain"},
+		{"plain", "key.id", "id of table public.plain"},
+	} {
+		app := "myapp"
+		if c.model == "plain" {
+			app = "public"
+		}
+		tr := &trigger.Trigger{ConfigSignals: []trigger.ConfigSignal{{Signal: signal.PostDelete}}, ContentTypes: []trigger.ContentType{{AppLabel: app, ModelName: c.model}}}
+		err := s.checkPath(tr, "/payload", strings.Split(c.path, "."))
+		p := (*trigger.Problem)(nil)
+		refused := errors.As(err, &p) && p.Code == trigger.CodeNotAllowed && strings.Contains(p.Detail, "settings.hidden_columns")
+		if refused != (c.hidden != "") || refused && !strings.Contains(p.Detail, c.hidden) {
+			t.Errorf("%s of %s: %v, want %s", c.path, c.model, err, c.hidden)
+		}
+	}
+}
+
+// TestDoubts: what deletes do not carry is said when a trigger is stored.
+func TestDoubts(t *testing.T) {
+	s := &sources{tails: []*tail{shop()}}
+	compiler := &trigger.Compiler{Webhook: &sink.Kind{}}
+	for _, c := range []struct{ signals, model, fields, want string }{
+		{"post_delete", "customer", `"payload":"{{ instance.name }} {{ instance.id }} {{ instance.email }}"`, "myapp.customer: of a deleted row the log holds the key only, name, Email is empty (on_missing_value); mend with ALTER TABLE public.myapp_customer REPLICA IDENTITY FULL"},
+		{"pre_delete", "customer", `"payload":"{{ instance.name }}","on_missing_value":"park"`, "name keeps the delivery waiting"},
+		{"post_save", "customer", `"payload":"{{ instance.name }}"`, ""},
+		{"post_delete", "customer", `"payload":"{{ instance.id }}"`, ""},
+		{"post_delete", "customer", `"payload":null`, ""},
+		{"post_delete", "customer", `"payload_format":"fields"`, "every other column is empty"},
+		{"post_delete", "order", `"payload":"{{ instance.state }}"`, ""},
+		{"post_delete", "sale", `"payload":"{{ instance.order.state }}"`, "order_id is empty"},
+		{"post_delete", "later", `"payload":"{{ instance.state }}"`, ""},
+	} {
+		tr, problems := trigger.Decode([]byte(`{"config_signals":[{"signal":"` + c.signals + `"}],"content_types":[{"app_label":"myapp","model":"` + c.model + `"}],` + c.fields + `}`))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		compiled, _ := compiler.Compile(&trigger.Record{Trigger: tr})
+		got := strings.Join(s.doubts(compiled), "\n")
+		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s of %s with %s: %q, want %q", c.signals, c.model, c.fields, got, c.want)
+		}
+	}
+}
+
+func TestColumnsOf(t *testing.T) {
+	s := &sources{tails: []*tail{shop()}}
+	if got := s.columnsOf(trigger.ContentType{AppLabel: "myapp", ModelName: "order"}, []string{"STATE", "customer", "customer_id", "pk", "nothing"}); !slices.Equal(got, []string{"state", "customer_id"}) {
+		t.Errorf("got %q", got)
+	}
+	if got := s.columnsOf(trigger.ContentType{AppLabel: "myapp", ModelName: "later"}, []string{"state"}); got != nil {
+		t.Errorf("of a table that is not known: %q", got)
 	}
 }
 

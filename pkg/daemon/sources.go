@@ -12,13 +12,18 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/store"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
 // sources are the configured sources, in their order.
-type sources struct{ tails []*tail }
+type sources struct {
+	tails  []*tail
+	hidden *payload.Hidden
+}
 
 func (s *sources) all() []*tail { return s.tails }
 
@@ -168,6 +173,16 @@ func (t *tail) stalled() string {
 		return "the store does not take the position"
 	}
 	return ""
+}
+
+// broken says why a revision of a trigger cannot render what comes of this source.
+func (t *tail) broken(id, revision int64) *trigger.Broken {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pipe == nil {
+		return nil
+	}
+	return t.pipe.Broken(id, revision)
 }
 
 // publishLogged publishes without anybody who waits for the answer.

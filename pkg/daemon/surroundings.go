@@ -16,6 +16,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/sink/all"
+	"github.com/waltrigger/waltrigger/pkg/sink/shadow"
 	"github.com/waltrigger/waltrigger/pkg/template"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -28,6 +29,9 @@ type surroundings struct {
 	resolver *resolve.Resolver
 	webhook  sink.Kind
 	patterns trigger.URLPatterns
+	hidden   *payload.Hidden
+	format   payload.Format // of triggers that name none
+	shadow   *shadow.Records
 	brokerOf map[string]trigger.Endpoint
 	actionOf map[string]trigger.Endpoint
 	dials    map[string]egress.DialFunc // by broker or action
@@ -46,6 +50,13 @@ func newSurroundings(cfg *config.Config, log *slog.Logger) (*surroundings, error
 	if s.patterns, err = trigger.CompileURLPatterns(cfg.Settings.AllowedWebhookURLs); err != nil {
 		return nil, err
 	}
+	if s.hidden, err = payload.NewHidden(cfg.Settings.HiddenColumns); err != nil {
+		return nil, err
+	}
+	if s.format, err = payload.ParseFormat(cfg.Settings.PayloadFormat); err != nil {
+		return nil, err
+	}
+	s.shadow = shadow.New()
 	s.webhook, _ = all.Find("webhook")
 	s.brokerOf = s.endpoints(cfg.Brokers)
 	s.actionOf = s.endpoints(cfg.Actions)
@@ -125,7 +136,9 @@ func find(in map[string]trigger.Endpoint) func(string) (trigger.Endpoint, bool) 
 // compiler compiles triggers without asking a source.
 func (s *surroundings) compiler() *trigger.Compiler {
 	set := s.cfg.Settings
+	kind := s.shadow.Kind()
 	return &trigger.Compiler{
+		DefaultFormat: s.format, Shadow: &kind,
 		Templates: template.Options{}, Resolver: s.resolver, Webhook: &s.webhook,
 		Broker: find(s.brokerOf), Action: find(s.actionOf), Env: s.sinkEnv,
 		MaxWebhookTimeout: set.MaxWebhookTimeout.Std(), MaxBrokerTimeout: set.MaxBrokerTimeout.Std(), MaxActionTimeout: set.MaxActionTimeout.Std(),
@@ -140,9 +153,9 @@ func (s *surroundings) env(sources *sources, c *trigger.Compiler) trigger.Env {
 		Broker: c.Broker, Action: c.Action,
 		BrokerNames: slices.Sorted(maps.Keys(s.brokerOf)), ActionNames: slices.Sorted(maps.Keys(s.actionOf)),
 		Resolve: sources.resolve,
-		Compile: func(t *trigger.Trigger) []trigger.Problem {
-			_, problems := c.Compile(&trigger.Record{Trigger: t})
-			return problems
+		Compile: func(t *trigger.Trigger) ([]trigger.Problem, []string) {
+			compiled, problems := c.Compile(&trigger.Record{Trigger: t})
+			return problems, sources.doubts(compiled)
 		},
 		MaxWebhookTimeout: c.MaxWebhookTimeout, MaxBrokerTimeout: c.MaxBrokerTimeout, MaxActionTimeout: c.MaxActionTimeout,
 	}

@@ -44,18 +44,54 @@ type triggers struct {
 }
 
 func (s *triggers) List(ctx context.Context, q trigger.Query) ([]trigger.Record, error) {
-	rs, err := s.store.Triggers(ctx, q)
-	return rs, s.told(err)
+	limit := q.Limit
+	if q.State != "" { // is known only once the records are read
+		q.Limit = 0
+	}
+	records, err := s.store.Triggers(ctx, q)
+	out := records[:0]
+	for _, r := range records {
+		if r.Broken = s.broken(r); (q.State == "" || q.State == r.State()) && (limit <= 0 || len(out) < limit) {
+			out = append(out, r)
+		}
+	}
+	return out, s.told(err)
 }
 
 func (s *triggers) Get(ctx context.Context, id int64) (trigger.Record, error) {
 	r, err := s.store.Trigger(ctx, id)
-	return r, s.told(err)
+	return s.withBroken(r, err)
 }
 
 func (s *triggers) ByName(ctx context.Context, name string) (trigger.Record, error) {
 	r, err := s.store.TriggerByName(ctx, name)
+	return s.withBroken(r, err)
+}
+
+func (s *triggers) withBroken(r trigger.Record, err error) (trigger.Record, error) {
+	if err == nil {
+		r.Broken = s.broken(r)
+	}
 	return r, s.told(err)
+}
+
+// broken says why a trigger cannot render, if it is active.
+func (s *triggers) broken(r trigger.Record) *trigger.Broken {
+	if !r.Trigger.Active {
+		return nil
+	}
+	s.mu.Lock()
+	c := s.compiled[r.Trigger.ID]
+	s.mu.Unlock()
+	if c != nil && c.Revision == r.Revision && c.Broken != nil {
+		return &trigger.Broken{Reason: c.Broken.Error()}
+	}
+	for _, t := range s.sources.all() {
+		if b := t.broken(r.Trigger.ID, r.Revision); b != nil {
+			return b
+		}
+	}
+	return nil
 }
 
 func (s *triggers) Check(ctx context.Context, id int64, t *trigger.Trigger) []trigger.Problem {
@@ -207,7 +243,20 @@ func (s *triggers) validate(ctx context.Context, t *trigger.Trigger, was *trigge
 	if v.Unavailable != nil && o.Wait {
 		return trigger.Record{}, unavailable(v.Unavailable)
 	}
-	return trigger.Record{Trigger: t, Warnings: v.Warnings, Activations: activations(t, v.Tables, was)}, nil
+	return trigger.Record{Trigger: t, Warnings: v.Warnings, Activations: s.depends(t, activations(t, v.Tables, was))}, nil
+}
+
+// depends notes in activations on which columns of its tables t depends.
+func (s *triggers) depends(t *trigger.Trigger, as []trigger.Activation) []trigger.Activation {
+	c, _ := s.compiler.Compile(&trigger.Record{Trigger: t})
+	names := slices.Concat(c.Names, t.Fields)
+	for i := range as {
+		as[i].Columns = nil
+		if as[i].Table != "" {
+			as[i].Columns = s.sources.columnsOf(trigger.ContentType{Source: as[i].ContentType.Source, AppLabel: as[i].ContentType.AppLabel, ModelName: as[i].ContentType.ModelName}, names)
+		}
+	}
+	return as
 }
 
 func unavailable(err error) error {

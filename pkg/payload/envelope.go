@@ -6,7 +6,7 @@ import (
 
 // appendEnvelope appends the body of a trigger without payload: all that the log says
 // of the event.
-func appendEnvelope(dst []byte, e *Event) []byte {
+func (e *Event) appendEnvelope(dst []byte) []byte {
 	c := e.Change
 	dst = append(dst, `{"version":1,"id":"`...)
 	dst = e.AppendID(dst)
@@ -31,11 +31,11 @@ func appendEnvelope(dst []byte, e *Event) []byte {
 	dst = append(dst, `","transaction":{"id":`...)
 	dst = change.AppendString(dst, c.Tx.ID)
 	dst = append(dst, `},"key":`...)
-	dst = appendKey(dst, c.Table, c.Row())
+	dst = e.appendKey(dst, c.Table, c.Row())
 	dst = append(dst, `,"instance":`...)
-	dst = appendRow(dst, c.Table, c.Row())
+	dst = e.appendRow(dst, c.Table, c.Row())
 	dst = append(dst, `,"before":`...)
-	dst = appendRow(dst, c.Table, c.Before)
+	dst = e.appendRow(dst, c.Table, c.Before)
 	dst = append(dst, `,"changed":`...)
 	if names, known := e.Changed(); known {
 		dst = appendNames(dst, names)
@@ -44,8 +44,9 @@ func appendEnvelope(dst []byte, e *Event) []byte {
 	}
 	dst = append(dst, `,"missing":[`...)
 	first := true
+	mask := e.hidden(c.Table)
 	for i, v := range c.Row() {
-		if v.Kind == change.Missing {
+		if v.Kind == change.Missing && (mask == nil || !mask[i]) {
 			if !first {
 				dst = append(dst, ',')
 			}
@@ -56,29 +57,37 @@ func appendEnvelope(dst []byte, e *Event) []byte {
 	return append(dst, "]}"...)
 }
 
-// appendRow appends a row as a JSON object of the columns that the log holds; null for
-// no row.
-func appendRow(dst []byte, t *change.Table, row []change.Value) []byte {
+// appendRow appends a row as a JSON object of the columns that the log holds and that
+// are not hidden; null for no row.
+func (e *Event) appendRow(dst []byte, t *change.Table, row []change.Value) []byte {
 	if row == nil {
 		return append(dst, "null"...)
 	}
 	dst = append(dst, '{')
 	first := true
+	mask := e.hidden(t)
 	for i, v := range row {
+		if mask != nil && mask[i] {
+			continue
+		}
 		dst = appendMember(dst, &first, t.Columns[i].Name, v)
 	}
 	return append(dst, '}')
 }
 
-// appendKey appends the key columns of a row that the log holds as a JSON object; null
-// for a table without key, and for no row.
-func appendKey(dst []byte, t *change.Table, row []change.Value) []byte {
+// appendKey appends the key columns of a row that the log holds and that are not hidden
+// as a JSON object; null for a table without key, and for no row.
+func (e *Event) appendKey(dst []byte, t *change.Table, row []change.Value) []byte {
 	if row == nil || len(t.Key) == 0 {
 		return append(dst, "null"...)
 	}
 	dst = append(dst, '{')
 	first := true
+	mask := e.hidden(t)
 	for _, k := range t.Key {
+		if mask != nil && mask[k] {
+			continue
+		}
 		dst = appendMember(dst, &first, t.Columns[k].Name, row[k])
 	}
 	return append(dst, '}')

@@ -28,9 +28,16 @@ type Event struct {
 	// Follows: the templates follow relations. A column that is a foreign key is one
 	// then, if its name is that of the relation.
 	Follows bool
+	Hidden  *Hidden // nil: nothing is hidden
+	Origin  *Origin // for Debezium's envelope; nil: unknown
+	// Fetched are the columns of instance that the log did not hold and that were read
+	// from the table instead.
+	Fetched []int
 
 	changed    []string
 	changedFor *change.Change
+	mask       []bool
+	maskFor    *change.Table
 	scratch    []byte
 }
 
@@ -39,6 +46,9 @@ type Related interface {
 	// Follow returns what the relation name of row refers to; false if the table has
 	// no such relation.
 	Follow(t *change.Table, row []change.Value, name string) (Reference, bool)
+	// Field is the name that Django gives a column: that of the relation if it is a
+	// foreign key of its own, else the column's.
+	Field(t *change.Table, column string) string
 }
 
 // Reference is a row that another one refers to by a foreign key.
@@ -131,22 +141,52 @@ func (e *Event) Changed() (names []string, known bool) {
 	}
 	e.changedFor, e.changed = c, e.changed[:0]
 	for i, col := range c.Table.Columns {
-		if c.Op == change.Insert || c.Op == change.Update && c.Before[i] != c.After[i] && c.After[i].Kind != change.Missing {
+		if c.Op == change.Insert || c.Op == change.Update && Differs(c, i) && !slices.Contains(e.Fetched, i) {
 			e.changed = append(e.changed, col.Name)
 		}
 	}
 	return e.changed, true
 }
 
+// Differs reports whether an update whose old row the log holds whole changed a column.
+func Differs(c *change.Change, column int) bool {
+	return c.Before[column] != c.After[column] && c.After[column].Kind != change.Missing
+}
+
+// hidden tells for each column of t whether it is hidden; nil if none is.
+func (e *Event) hidden(t *change.Table) []bool {
+	if e.Hidden == nil {
+		return nil
+	}
+	if t != e.maskFor {
+		e.mask, e.maskFor = e.Hidden.Of(t), t
+	}
+	return e.mask
+}
+
 // Missing names the columns of instance that the log does not hold.
 func (e *Event) Missing() []string {
 	names := []string{}
+	mask := e.hidden(e.Change.Table)
 	for i, v := range e.Change.Row() {
-		if v.Kind == change.Missing {
+		if v.Kind == change.Missing && (mask == nil || !mask[i]) {
 			names = append(names, e.Change.Table.Columns[i].Name)
 		}
 	}
 	return names
+}
+
+// AppendKey appends the text of a row's key: of one column its plain text, of several a
+// JSON array.
+func AppendKey(dst []byte, t *change.Table, row []change.Value) []byte {
+	if len(t.Key) == 1 {
+		return append(dst, row[t.Key[0]].Text...)
+	}
+	for i, k := range t.Key {
+		dst = append(dst, "[,"[min(i, 1)])
+		dst = row[k].AppendJSON(dst)
+	}
+	return append(dst, ']')
 }
 
 func appendTime(dst []byte, t time.Time) []byte {
@@ -172,31 +212,31 @@ func (o *instanceObject) Get(name string) (template.Value, bool) {
 	return (*Event)(o).get(t, row, name)
 }
 
-func (o *instanceObject) Keys() []string { return columns(o.row()) }
+func (o *instanceObject) Keys() []string { return (*Event)(o).columns(o.row()) }
 
 func (o *instanceObject) AppendJSON(dst []byte) ([]byte, error) {
 	t, row := o.row()
-	return appendRow(dst, t, row), nil
+	return (*Event)(o).appendRow(dst, t, row), nil
 }
 
 func (o *beforeObject) Get(name string) (template.Value, bool) {
 	return (*Event)(o).get(o.Change.Table, o.Change.Before, name)
 }
 
-func (o *beforeObject) Keys() []string { return columns(o.Change.Table, o.Change.Before) }
+func (o *beforeObject) Keys() []string { return (*Event)(o).columns(o.Change.Table, o.Change.Before) }
 
 func (o *beforeObject) AppendJSON(dst []byte) ([]byte, error) {
-	return appendRow(dst, o.Change.Table, o.Change.Before), nil
+	return (*Event)(o).appendRow(dst, o.Change.Table, o.Change.Before), nil
 }
 
 func (o *afterObject) Get(name string) (template.Value, bool) {
 	return (*Event)(o).get(o.Change.Table, o.Change.After, name)
 }
 
-func (o *afterObject) Keys() []string { return columns(o.Change.Table, o.Change.After) }
+func (o *afterObject) Keys() []string { return (*Event)(o).columns(o.Change.Table, o.Change.After) }
 
 func (o *afterObject) AppendJSON(dst []byte) ([]byte, error) {
-	return appendRow(dst, o.Change.Table, o.Change.After), nil
+	return (*Event)(o).appendRow(dst, o.Change.Table, o.Change.After), nil
 }
 
 func (o *contentTypeObject) Get(name string) (template.Value, bool) {
@@ -229,14 +269,18 @@ func (o *keyObject) Get(name string) (template.Value, bool) {
 	if i < 0 || !slices.Contains(t.Key, i) || o.Change.Row()[i].Kind == change.Missing {
 		return template.Value{}, false
 	}
+	if mask := (*Event)(o).hidden(t); mask != nil && mask[i] {
+		return template.Value{}, false
+	}
 	return value(o.Change.Row()[i]), true
 }
 
 func (o *keyObject) Keys() []string {
 	t := o.Change.Table
 	names := make([]string, 0, len(t.Key))
+	mask := (*Event)(o).hidden(t)
 	for _, k := range t.Key {
-		if o.Change.Row()[k].Kind != change.Missing {
+		if o.Change.Row()[k].Kind != change.Missing && (mask == nil || !mask[k]) {
 			names = append(names, t.Columns[k].Name)
 		}
 	}
@@ -244,7 +288,7 @@ func (o *keyObject) Keys() []string {
 }
 
 func (o *keyObject) AppendJSON(dst []byte) ([]byte, error) {
-	return appendKey(dst, o.Change.Table, o.Change.Row()), nil
+	return (*Event)(o).appendKey(dst, o.Change.Table, o.Change.Row()), nil
 }
 
 func (o *eventObject) Get(name string) (template.Value, bool) {
@@ -254,11 +298,22 @@ func (o *eventObject) Get(name string) (template.Value, bool) {
 		return template.String(string(e.AppendID(nil))), true
 	case "committed_at":
 		return template.Timestamp(string(appendTime(nil, e.Change.Tx.Committed))), true
+	case "fetched":
+		names := make(list, len(e.Fetched))
+		for i, c := range e.Fetched {
+			names[i] = e.Change.Table.Columns[c].Name
+		}
+		return template.ListOf(names), true
 	}
 	return template.Value{}, false
 }
 
-func (o *eventObject) Keys() []string { return []string{"id", "committed_at"} }
+func (o *eventObject) Keys() []string {
+	if len(o.Fetched) == 0 {
+		return []string{"id", "committed_at"}
+	}
+	return []string{"id", "committed_at", "fetched"}
+}
 
 func (o *transactionObject) Get(name string) (template.Value, bool) {
 	switch name {
@@ -295,7 +350,7 @@ func (o *referenceObject) Keys() []string {
 	if o.ref.Row == nil {
 		return nil
 	}
-	return columns(o.ref.Row.Table, o.ref.Row.Values)
+	return o.event.columns(o.ref.Row.Table, o.ref.Row.Values)
 }
 
 // Scalar is what the reference prints, alone and as JSON, and compares as.
@@ -315,12 +370,23 @@ func (e *Event) get(t *change.Table, row []change.Value, name string) (template.
 	if row[i].Kind == change.Missing {
 		return template.Value{}, false
 	}
+	if mask := e.hidden(t); mask != nil && mask[i] {
+		return template.Value{}, false
+	}
 	return value(row[i]), true
 }
 
 func (e *Event) follow(t *change.Table, row []change.Value, name string) (template.Value, bool) {
 	if e.Related == nil {
 		return template.Value{}, false
+	}
+	if mask := e.hidden(t); mask != nil { // a reference prints what its column holds
+		row = slices.Clone(row)
+		for i, hidden := range mask {
+			if hidden {
+				row[i] = change.Value{}
+			}
+		}
 	}
 	ref, ok := e.Related.Follow(t, row, name)
 	if !ok {
@@ -332,10 +398,11 @@ func (e *Event) follow(t *change.Table, row []change.Value, name string) (templa
 	return template.Of(&referenceObject{ref, e}), true
 }
 
-func columns(t *change.Table, row []change.Value) []string {
+func (e *Event) columns(t *change.Table, row []change.Value) []string {
 	names := make([]string, 0, len(row))
+	mask := e.hidden(t)
 	for i, v := range row {
-		if v.Kind != change.Missing {
+		if v.Kind != change.Missing && (mask == nil || !mask[i]) {
 			names = append(names, t.Columns[i].Name)
 		}
 	}

@@ -1,5 +1,5 @@
 // Package payload turns a signal into the body of a message: by the trigger's
-// template, or as an envelope that says all that is known.
+// template, or in one of the formats that say what is known of the event.
 package payload
 
 import (
@@ -27,9 +27,10 @@ const (
 // templates, each rendered on its own and encoded afterwards, so that no value can
 // break or inject structure. A leaf that is one expression ending in |json becomes
 // that JSON value. A string is rendered; if the result is JSON it is sent as such,
-// else as text. Without a payload the body is the envelope.
+// else as text. Without a payload the body is that of the format.
 type Renderer struct {
 	kind   kind
+	format Format
 	parts  []part
 	paths  []Path
 	broken error // a template that does not parse
@@ -38,9 +39,9 @@ type Renderer struct {
 type kind uint8
 
 const (
-	envelope   kind = iota
-	structured      // parts make up a JSON value
-	text            // parts[0] is the whole body
+	none       kind = iota // no payload: the format's body
+	structured             // parts make up a JSON value
+	text                   // parts[0] is the whole body
 )
 
 // part is a piece of a body: literal, or a template.
@@ -63,14 +64,15 @@ type Problem struct {
 	Err     error
 }
 
-// Compile compiles a payload: any JSON value, nil or null for the envelope. All
-// problems are returned at once; with one, the Renderer only gives errors.
-func Compile(raw json.RawMessage, opt template.Options) (*Renderer, []Problem) {
+// Compile compiles a payload: any JSON value, nil or null for the body that format has of
+// its own. A payload is the whole body, or in a CloudEvent its data. All problems are
+// returned at once; with one, the Renderer only gives errors.
+func Compile(raw json.RawMessage, format Format, opt template.Options) (*Renderer, []Problem) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || string(raw) == "null" {
-		return &Renderer{kind: envelope}, nil
+		return &Renderer{format: format}, nil
 	}
-	c := compiler{opt: opt, dec: json.NewDecoder(bytes.NewReader(raw)), r: &Renderer{kind: structured}}
+	c := compiler{opt: opt, dec: json.NewDecoder(bytes.NewReader(raw)), r: &Renderer{kind: structured, format: format}}
 	c.dec.UseNumber()
 	if raw[0] == '"' {
 		c.r.kind = text
@@ -198,9 +200,13 @@ func escapePointer(s string) string {
 	return string(b)
 }
 
-// Paths lists what the payload's templates can read. An envelope reads everything and
-// lists nothing.
+// Paths lists what the payload's templates can read. Without a payload nothing is
+// listed, though all may be read.
 func (r *Renderer) Paths() []Path { return r.paths }
+
+// Whole reports whether the body needs every column and has no place to say that one is
+// missing.
+func (r *Renderer) Whole() bool { return r.kind == none && r.format == Fields }
 
 // Errors of Append beside those of single templates.
 var (
@@ -222,12 +228,10 @@ func (r *Renderer) Append(dst []byte, e *Event) ([]byte, string, error) {
 	err := r.broken
 	switch {
 	case err != nil:
-	case r.kind == envelope:
-		dst = appendEnvelope(dst, e)
-	case r.kind == text:
-		dst, contentType, err = r.appendText(dst, e)
+	case r.format == CloudEvents:
+		dst, contentType, err = r.appendCloudEvent(dst, e)
 	default:
-		dst, err = r.appendParts(dst, start+MaxBody, e)
+		dst, contentType, err = r.appendBody(dst, e)
 	}
 	if err == nil && len(dst)-start > MaxBody {
 		err = ErrTooLarge
@@ -236,6 +240,24 @@ func (r *Renderer) Append(dst []byte, e *Event) ([]byte, string, error) {
 		return dst[:start], "", err
 	}
 	return dst, contentType, nil
+}
+
+// appendBody appends what is the whole body, or the data of a CloudEvent.
+func (r *Renderer) appendBody(dst []byte, e *Event) ([]byte, string, error) {
+	switch r.kind {
+	case text:
+		return r.appendText(dst, e)
+	case structured:
+		dst, err := r.appendParts(dst, len(dst)+MaxBody, e)
+		return dst, JSONType, err
+	}
+	switch r.format {
+	case Fields:
+		return e.appendFields(dst), JSONType, nil
+	case Debezium:
+		return e.appendDebezium(dst), JSONType, nil
+	}
+	return e.appendEnvelope(dst), JSONType, nil
 }
 
 // appendText appends a string payload: JSON if it happens to be that.

@@ -46,7 +46,7 @@ func event(op change.Op, before, after []change.Value) *Event {
 
 func compile(t testing.TB, payload string) *Renderer {
 	t.Helper()
-	r, problems := Compile(json.RawMessage(payload), template.Options{})
+	r, problems := Compile(json.RawMessage(payload), Envelope, template.Options{})
 	if len(problems) > 0 {
 		t.Fatalf("compile %s: %v", payload, problems)
 	}
@@ -205,7 +205,7 @@ func TestTextOrJSON(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	raw := `{"a":"{% if %}","b/c":[1,"{{ instance|no }}"],"{{ x":1,"ok":"{{ instance.id }}"}`
-	_, problems := Compile(json.RawMessage(raw), template.Options{})
+	_, problems := Compile(json.RawMessage(raw), Envelope, template.Options{})
 	var at []string
 	for _, p := range problems {
 		at = append(at, p.Pointer)
@@ -214,7 +214,7 @@ func TestProblems(t *testing.T) {
 		t.Errorf("problems at %s", got)
 	}
 	for _, raw := range []string{raw, `"{% if %}"`, `{"a":`, `[1,]`, `{"a" 1}`, "[", "x", `{"a":1,}`} {
-		r, problems := Compile(json.RawMessage(raw), template.Options{})
+		r, problems := Compile(json.RawMessage(raw), Envelope, template.Options{})
 		if len(problems) == 0 {
 			t.Errorf("%s: no problem", raw)
 		}
@@ -346,6 +346,10 @@ func (s shop) Follow(t *change.Table, row []change.Value, name string) (Referenc
 		ref.Row = &Row{customers, values}
 	}
 	return ref, true
+}
+
+func (s shop) Field(_ *change.Table, column string) string {
+	return strings.TrimSuffix(column, "_id")
 }
 
 func TestRelations(t *testing.T) {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -44,6 +45,7 @@ type log struct {
 	away   bool                        // the database does not answer
 	asked  int                         // calls of Rows
 	table  *change.Table               // of rows
+	shapes map[string]*change.Table    // of single tables, instead
 }
 
 func newLog() *log {
@@ -106,11 +108,11 @@ func (l *log) Rows(_ context.Context, t source.TableName, columns []string, keys
 	if l.away {
 		return source.RowSet{}, errors.New("connection refused")
 	}
-	set := source.RowSet{Table: l.table, Seq: l.seq}
+	set := source.RowSet{Table: cmp.Or(l.shapes[t.String()], l.table), Seq: l.seq}
 	for _, row := range l.rows[t.String()] {
 		key := make([]string, len(columns))
 		for i, c := range columns {
-			key[i] = row[l.table.Lookup(c)].Text
+			key[i] = row[set.Table.Lookup(c)].Text
 		}
 		if slices.ContainsFunc(keys, func(k []string) bool { return slices.Equal(k, key) }) {
 			set.Rows = append(set.Rows, row)
@@ -215,6 +217,7 @@ type bench struct {
 	compiler *trigger.Compiler
 	stop     context.CancelFunc
 	done     chan error
+	revision int64 // of the triggers in force
 }
 
 func newBench(t testing.TB, cfg Config, dcfg deliver.Config, from change.Mark) *bench {
@@ -242,6 +245,7 @@ func newBench(t testing.TB, cfg Config, dcfg deliver.Config, from change.Mark) *
 // use compiles triggers, given as API bodies, and puts them in force.
 func (b *bench) use(bodies ...string) {
 	b.t.Helper()
+	b.revision++
 	v := &View{Queues: map[*trigger.Destination]*deliver.Destination{}}
 	var all []*trigger.Compiled
 	known := map[string]bool{}
@@ -251,7 +255,7 @@ func (b *bench) use(bodies ...string) {
 			b.t.Fatalf("trigger %s: %v", body, problems)
 		}
 		tr.ID = int64(i + 1)
-		record := &trigger.Record{Trigger: tr}
+		record := &trigger.Record{Trigger: tr, Revision: b.revision}
 		for _, ct := range tr.ContentTypes {
 			for _, cs := range tr.ConfigSignals {
 				name := ct.Name()
@@ -260,6 +264,14 @@ func (b *bench) use(bodies ...string) {
 			}
 		}
 		c, _ := b.compiler.Compile(record)
+		for i := range record.Activations {
+			a := &record.Activations[i]
+			for _, name := range append(c.Names, tr.Fields...) {
+				if i := sale.Lookup(name); i >= 0 && a.Table == sale.Name {
+					a.Columns = append(a.Columns, sale.Columns[i].Name)
+				}
+			}
+		}
 		all = append(all, c)
 		for _, d := range c.Destinations {
 			v.Queues[d] = b.deliver.Destination(d.ID, d)
@@ -270,6 +282,9 @@ func (b *bench) use(bodies ...string) {
 	b.deliver.Keep(func(id string) bool { return known[id] })
 	b.Use(v)
 }
+
+// whyBroken is what keeps a trigger as it is now from rendering.
+func (b *bench) whyBroken(id int64) *trigger.Broken { return b.Broken(id, b.revision) }
 
 func (b *bench) start() {
 	ctx, cancel := context.WithCancel(context.Background())

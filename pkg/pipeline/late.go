@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,14 +54,15 @@ type keptText struct {
 	Bytes []byte      `json:"b,omitempty"`
 }
 
-// keep gives the form of an event in which it is kept.
-func keep(e *payload.Event) []byte {
-	c := e.Change
+// keep gives the form of an event of c in which it is kept. Of hidden values it only
+// tells whether they are the same.
+func keep(e *payload.Event, c *change.Change) []byte {
+	mask := e.Hidden.Of(c.Table)
 	k := kept{
 		Signal: e.Kind.String(), AppLabel: e.ContentType.AppLabel, ModelName: e.ContentType.ModelName,
 		Op: c.Op, Image: int(c.Image), Ordinal: c.Ordinal, TxID: c.Tx.ID, Position: string(c.Tx.Position), Seq: c.Tx.Seq,
 		Committed: c.Tx.Committed, Annotations: c.Tx.Annotations, Schema: c.Table.Schema, Table: c.Table.Name,
-		Key: c.Table.Key, KeyIsPrimary: c.Table.KeyIsPrimary, Identity: int(c.Table.Identity), Before: keepRow(c.Before), After: keepRow(c.After),
+		Key: c.Table.Key, KeyIsPrimary: c.Table.KeyIsPrimary, Identity: int(c.Table.Identity), Before: keepRow(c.Before, mask), After: keepRow(c.After, mask),
 	}
 	for _, col := range c.Table.Columns {
 		k.Columns = append(k.Columns, column(col))
@@ -71,12 +74,16 @@ func keep(e *payload.Event) []byte {
 	return b
 }
 
-func keepRow(row []change.Value) []keptText {
+func keepRow(row []change.Value, mask []bool) []keptText {
 	if row == nil {
 		return nil
 	}
 	out := make([]keptText, len(row))
 	for i, v := range row {
+		if mask != nil && mask[i] && v.Kind != change.Missing && v.Kind != change.Null {
+			sum := sha256.Sum256([]byte(v.Text))
+			v = change.Value{Kind: change.String, Text: hex.EncodeToString(sum[:])}
+		}
 		if out[i] = (keptText{Kind: v.Kind, Text: v.Text}); !utf8.ValidString(v.Text) {
 			out[i].Text, out[i].Bytes = "", []byte(v.Text)
 		}
@@ -144,30 +151,42 @@ func (p *Pipeline) Render(ctx context.Context, dl *deliver.Delivery) (send bool,
 	}
 	ctx, cancel := context.WithTimeout(ctx, lateLookup)
 	defer cancel()
-	rows := newLookup(p.relations, p.m)
-	if err := rows.read(ctx, []need{{e.Change, t.Relations, references(t, e.Change.Table)}}); err != nil {
-		return false, err
-	}
-	e.Related, e.Follows = rows, len(t.Relations) > 0
-	return renderLate(dl, t, d, e)
+	return p.renderLate(ctx, dl, trigger.Match{
+		Trigger: t, Kind: e.Kind, ContentType: e.ContentType, Columns: t.DependsOn(p.name, e.Change.Table.Schema, e.Change.Table.Name),
+	}, d, e.Change)
 }
 
-func renderLate(dl *deliver.Delivery, t *trigger.Compiled, d *trigger.Destination, e *payload.Event) (send bool, err error) {
-	if t.Condition != nil {
-		if fires, err := t.Condition.Eval(e); !fires {
-			return false, err
-		}
-	}
-	m := &dl.Message
-	if m.Body, m.ContentType, err = t.Payload.Append(nil, e); err != nil {
+// renderLate renders c for one destination of m's trigger.
+func (p *Pipeline) renderLate(ctx context.Context, dl *deliver.Delivery, m trigger.Match, d *trigger.Destination, c *change.Change) (send bool, err error) {
+	rows := newLookup(p.relations, p.m)
+	r := p.newRenderer(rows)
+	h := hit{}
+	if h.step, h.c, err = p.putBack(ctx, m, c); err != nil {
 		return false, err
 	}
-	if t.OrderingKey != nil && dl.Table == anyTable && !dl.Barrier {
-		if m.Key, err = t.OrderingKey.Append(nil, e); err != nil {
+	if h.c.Row() != nil && (h.follows() || r.fetches(h.step, h.c)) {
+		if err := r.ask(ctx, rows, []event{{h.step, h.c}}); err != nil {
 			return false, err
 		}
 	}
-	dl.Rendered, err = d.Render(e)
+	if !r.fires(&h) {
+		return false, nil
+	}
+	if h.err != nil {
+		p.broken.note(m.Trigger, c.Table, h.err)
+		return false, h.err
+	}
+	r.set(&h)
+	msg := &dl.Message
+	if msg.Body, msg.ContentType, err = m.Trigger.Payload.Append(nil, &r.event); err != nil {
+		return false, err
+	}
+	if m.Trigger.OrderingKey != nil && dl.Table == anyTable && !dl.Barrier {
+		if msg.Key, err = m.Trigger.OrderingKey.Append(nil, &r.event); err != nil {
+			return false, err
+		}
+	}
+	dl.Rendered, err = d.Render(&r.event)
 	return true, err
 }
 

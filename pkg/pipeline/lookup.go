@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -74,6 +75,11 @@ func (l *lookup) Follow(t *change.Table, row []change.Value, name string) (paylo
 		ref.Key = change.Value{Kind: change.Array, Text: string(appendValues(nil, values))}
 	}
 	return ref, true
+}
+
+// Field implements payload.Related.
+func (l *lookup) Field(t *change.Table, column string) string {
+	return cmp.Or(l.relations.known.Load().fields[nameOf(t)][column], column)
 }
 
 // read reads what the events refer to, step by step: what a row refers to is known
@@ -213,24 +219,26 @@ func weight(row []change.Value) int {
 	return n
 }
 
-// lookAhead reads the rows that the events of a batch refer to. A database that cannot be
-// asked is waited for, but not for ever: then p.r.lookErr is set, and what follows
-// relations is rendered later.
+// lookAhead reads the rows that the events of a batch refer to, and those of which the
+// log does not hold what they name. A database that cannot be asked is waited for, but
+// not for ever: then p.r.lookErr is set, and what needs it is rendered later.
 func (p *Pipeline) lookAhead(ctx context.Context, batch source.Batch) error {
-	var events []need
+	p.r.fetched = nil
+	var events []event
 	for i := range batch {
 		c := &batch[i]
 		if c.Op == change.Commit || c.Row() == nil {
 			continue
 		}
 		pl := p.plan(c.Table)
-		if pl == nil {
+		if pl == nil || !pl.asks[c.Op] {
 			continue
 		}
-		for j := range pl.byOp[c.Op] {
-			s := &pl.byOp[c.Op][j]
-			if s.follows() && c.Tx.Seq >= s.From {
-				events = append(events, need{c, s.Trigger.Relations, s.references})
+		steps := pl.byOp[c.Op]
+		for j := range steps {
+			s := &steps[j]
+			if c.Tx.Seq >= s.From && (s.follows() || p.r.fetches(s, c)) {
+				events = append(events, event{s, c})
 			}
 		}
 	}
@@ -243,10 +251,52 @@ func (p *Pipeline) lookAhead(ctx context.Context, batch source.Batch) error {
 	}
 	b := backoff.NewExponentialBackOff()
 	b.MaxInterval = time.Second
-	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, p.rows.read(ctx, events) }, wait, backoff.WithBackOff(b),
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, p.r.ask(ctx, p.rows, events) }, wait, backoff.WithBackOff(b),
 		backoff.WithNotify(func(err error, wait time.Duration) {
 			p.log.Warn("trying again", "source", p.name, "wait", wait, "err", err)
 		}))
 	p.r.lookErr = err
 	return ctx.Err()
+}
+
+// event is a change for which the database has to be asked before a step can be
+// rendered.
+type event struct {
+	s *step
+	c *change.Change
+}
+
+// ask asks the database for all that events need: the names of relations, rows that the
+// log does not hold whole, and the rows that they refer to.
+func (r *renderer) ask(ctx context.Context, rows *lookup, events []event) error {
+	var whole []*change.Change
+	for _, e := range events {
+		for _, name := range e.s.references {
+			if _, err := r.relations.find(ctx, e.c.Table, name); err != nil {
+				return err
+			}
+		}
+		if r.fetches(e.s, e.c) {
+			whole = append(whole, e.c)
+		}
+	}
+	if len(whole) > 0 {
+		var err error
+		r.m.lookups.Inc()
+		if r.fetched, err = r.relations.fetch(ctx, whole); err != nil {
+			return err
+		}
+	}
+	var needs []need
+	for _, e := range events {
+		if !e.s.follows() {
+			continue
+		}
+		h := hit{step: e.s, c: e.c}
+		if row := r.fetched[e.c]; row != nil {
+			r.patch(&h, row)
+		}
+		needs = append(needs, need{h.c, e.s.Trigger.Relations, e.s.references})
+	}
+	return rows.read(ctx, needs)
 }

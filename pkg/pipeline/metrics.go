@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // Metrics counts what passes, by source.
 type Metrics struct {
 	changes, events, renderErrors, lookups, unrelated *prometheus.CounterVec
+	missingValues                                     *prometheus.CounterVec
 	inFlight                                          *prometheus.GaugeVec
 }
 
@@ -12,7 +13,12 @@ type Metrics struct {
 type sourceMetrics struct {
 	changes, events, renderErrors, lookups, unrelated prometheus.Counter
 	inFlight                                          prometheus.Gauge
+	missingValues                                     *prometheus.CounterVec
 }
+
+// missing counts a message that names a value which the log does not hold: fetched, gone
+// (the row is no more) or empty.
+func (m *sourceMetrics) missing(outcome string) { m.missingValues.WithLabelValues(outcome).Inc() }
 
 // NewMetrics registers the metrics with r.
 func NewMetrics(r prometheus.Registerer) *Metrics {
@@ -30,8 +36,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "waltrigger_events_in_flight", Help: "Events under way beyond the saved position.",
 		}, []string{"source"}),
+		missingValues: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "waltrigger_missing_values_total", Help: "Messages that name a value which the log does not hold: fetched from the table, gone with the row, or left empty.",
+		}, []string{"source", "outcome"}),
 	}
-	r.MustRegister(m.inFlight)
+	r.MustRegister(m.inFlight, m.missingValues)
 	return m
 }
 
@@ -40,5 +49,6 @@ func (m *Metrics) source(name string) *sourceMetrics {
 		changes: m.changes.WithLabelValues(name), events: m.events.WithLabelValues(name),
 		renderErrors: m.renderErrors.WithLabelValues(name), lookups: m.lookups.WithLabelValues(name),
 		unrelated: m.unrelated.WithLabelValues(name), inFlight: m.inFlight.WithLabelValues(name),
+		missingValues: m.missingValues.MustCurryWith(prometheus.Labels{"source": name}),
 	}
 }

@@ -1,12 +1,15 @@
 package pipeline
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
@@ -32,15 +35,19 @@ func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 		dl.Message.Key, dl.Lanes[0] = pl.name, pl.table
 		return nil
 	}
-	dl.Message.Key = appendKey(make([]byte, 0, 24), c.Table, c.Row())
+	dl.Message.Key = payload.AppendKey(make([]byte, 0, 24), c.Table, c.Row())
 	dl.Lanes[0] = lane(pl.table, dl.Message.Key)
+	if pl.hiddenKey { // the broker needs one that is the same for the same row
+		sum := sha256.Sum256(append(append([]byte(nil), pl.name...), dl.Message.Key...))
+		dl.Message.Key = hex.AppendEncode(nil, sum[:16])
+	}
 	if c.Op == change.Update && c.Before != nil && keyDiffers(c) {
 		if !keyKnown(c.Table, c.Before) {
 			dl.NLane, dl.Barrier = 0, true
 			return nil
 		}
 		var buf [64]byte
-		dl.NLane, dl.Lanes[1] = 2, lane(pl.table, appendKey(buf[:0], c.Table, c.Before))
+		dl.NLane, dl.Lanes[1] = 2, lane(pl.table, payload.AppendKey(buf[:0], c.Table, c.Before))
 	}
 	return nil
 }
@@ -89,19 +96,6 @@ func keyDiffers(c *change.Change) bool {
 		}
 	}
 	return false
-}
-
-// appendKey appends the text of a row's key: of one column its plain text, of several
-// a JSON array.
-func appendKey(dst []byte, t *change.Table, row []change.Value) []byte {
-	if len(t.Key) == 1 {
-		return append(dst, row[t.Key[0]].Text...)
-	}
-	for i, k := range t.Key {
-		dst = append(dst, "[,"[min(i, 1)])
-		dst = row[k].AppendJSON(dst)
-	}
-	return append(dst, ']')
 }
 
 // lane makes a lane of a key within a table. It is the same in every run: the store keeps

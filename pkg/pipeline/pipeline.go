@@ -14,6 +14,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -27,6 +28,10 @@ type Config struct {
 	Batches int
 	// Grace is how long a stop waits for what is under way.
 	Grace time.Duration
+	// Hidden are the columns that may not leave; nil = none.
+	Hidden *payload.Hidden
+	// Origin describes the source in Debezium's envelope.
+	Origin payload.Origin
 }
 
 // DefaultConfig holds the defaults.
@@ -76,6 +81,7 @@ type Pipeline struct {
 	rows    *lookup
 
 	relations *relations
+	broken    broken
 }
 
 // New returns a pipeline for src, which was prepared with state.
@@ -88,9 +94,16 @@ func New(name string, cfg Config, src source.Source, state source.State, store S
 	p.saved.Store(true)
 	p.relations = newRelations(src)
 	p.rows = newLookup(p.relations, p.m)
-	p.r.event.Source = name
-	p.r.event.Related = p.rows
+	p.r = p.newRenderer(p.rows)
 	return p
+}
+
+// newRenderer makes a renderer for one goroutine, with the rows that it reads.
+func (p *Pipeline) newRenderer(rows *lookup) renderer {
+	return renderer{
+		event:     payload.Event{Source: p.name, Related: rows, Hidden: p.cfg.Hidden, Origin: &p.cfg.Origin},
+		relations: p.relations, m: p.m,
+	}
 }
 
 // Use puts v in force for every change that is looked at after the call returned. Any
@@ -257,6 +270,7 @@ func (p *Pipeline) change(ctx context.Context, c *change.Change) (bool, error) {
 func (p *Pipeline) adopt(v *View) {
 	if v != p.planned {
 		p.planned, p.plans = v, map[*change.Table]*plan{}
+		p.broken.keep(v)
 	}
 }
 

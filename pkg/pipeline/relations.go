@@ -23,6 +23,8 @@ type relations struct {
 type foreignKeys struct {
 	asked  time.Time
 	byName map[source.TableName]map[string]*relation
+	// fields are the names of foreign keys of one column, by the column.
+	fields map[source.TableName]map[string]string
 }
 
 // How long foreign keys are believed without asking: where a name is a relation or a
@@ -105,11 +107,15 @@ func (r *relations) look(t *change.Table, name string) (rel *relation, fresh, kn
 }
 
 func learn(tables []source.TableInfo) *foreignKeys {
-	f := &foreignKeys{asked: time.Now(), byName: map[source.TableName]map[string]*relation{}}
+	f := &foreignKeys{asked: time.Now(), byName: map[source.TableName]map[string]*relation{}, fields: map[source.TableName]map[string]string{}}
 	for _, t := range tables {
 		for _, fk := range t.ForeignKeys {
 			if f.byName[t.TableName] == nil {
 				f.byName[t.TableName] = map[string]*relation{}
+				f.fields[t.TableName] = map[string]string{}
+			}
+			if len(fk.Columns) == 1 {
+				f.fields[t.TableName][fk.Columns[0]] = RelationName(fk)
 			}
 			target := fmt.Sprintf("%q %q", fk.RefTable, fk.RefColumns)
 			f.byName[t.TableName][RelationName(fk)] = &relation{fk, target}

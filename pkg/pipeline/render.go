@@ -14,9 +14,11 @@ import (
 
 // plan is what the changes of a table fire under one view.
 type plan struct {
-	byOp  [change.Commit][]step
-	name  []byte // of the table, schema.name: the key of what has no other
-	table uint64 // hash of it, not 0
+	byOp      [change.Commit][]step
+	name      []byte              // of the table, schema.name: the key of what has no other
+	table     uint64              // hash of it, not 0
+	hiddenKey bool                // the row's key may not leave
+	asks      [change.Commit]bool // the database may have to be asked first
 }
 
 // step is one signal for one trigger.
@@ -25,6 +27,7 @@ type step struct {
 	model      string
 	queues     []*deliver.Destination // as in Trigger.Destinations
 	references []string               // relations that its templates name
+	check      *check                 // nil: fires whatever the change holds
 }
 
 // follows reports whether the database has to be asked before s can be rendered.
@@ -35,19 +38,36 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 	if m == nil {
 		return nil
 	}
-	pl := &plan{name: []byte(t.Schema + "." + t.Name), table: xxhash.Sum64String(p.name+"\x00"+t.Schema+"\x00"+t.Name) | 1}
+	pl := &plan{
+		name: []byte(t.Schema + "." + t.Name), table: xxhash.Sum64String(p.name+"\x00"+t.Schema+"\x00"+t.Name) | 1, hiddenKey: p.cfg.Hidden.HidesKey(t),
+	}
 	for op := range pl.byOp {
 		for _, match := range m.For(change.Op(op)) {
-			s := step{Match: match, model: match.ContentType.String(), references: references(match.Trigger, t)}
+			s := p.newStep(match, t)
 			for _, d := range match.Trigger.Destinations {
 				s.queues = append(s.queues, v.Queues[d])
 			}
 			if len(s.queues) > 0 {
 				pl.byOp[op] = append(pl.byOp[op], s)
+				pl.asks[op] = pl.asks[op] || s.follows() || s.check != nil && len(s.check.needs) > 0
+			}
+			if k := s.check; k == nil || k.can() && (!k.compares() || t.Identity == change.IdentityFull) {
+				p.broken.mended(match.Trigger, t)
 			}
 		}
 	}
 	return pl
+}
+
+func (p *Pipeline) newStep(m trigger.Match, t *change.Table) step {
+	s := step{Match: m, model: m.ContentType.String(), references: references(m.Trigger, t)}
+	if m.Trigger.Payload.Whole() && len(t.Columns) > 0 {
+		s.references = append(s.references, t.Columns[0].Name) // so that foreign keys are known at all
+	}
+	if k := newCheck(&m, t, p.cfg.Hidden); !k.empty() || len(s.references) > 0 {
+		s.check = k
+	}
+	return s
 }
 
 // references are the names that t's templates read of a row of table and that are no
@@ -64,18 +84,23 @@ func references(t *trigger.Compiled, table *change.Table) []string {
 
 // renderer holds what one goroutine needs again and again.
 type renderer struct {
-	event   payload.Event
-	lookErr error // why what follows relations cannot be rendered now
-	hits    []hit
-	body    []byte
-	id      []byte
+	event     payload.Event
+	relations *relations
+	m         *sourceMetrics
+	fetched   fetched
+	lookErr   error // why what the database has to be asked for cannot be rendered now
+	hits      []hit
+	body      []byte
+	id        []byte
 }
 
 // hit is a step that a change fires. err says that it cannot be rendered, or whether it
 // fires cannot be told.
 type hit struct {
 	*step
-	err error
+	c       *change.Change // with the values that were fetched
+	fetched []int          // columns
+	err     error
 }
 
 // match gives the steps that c fires, and the number of their deliveries.
@@ -87,16 +112,9 @@ func (r *renderer) match(pl *plan, c *change.Change) (hits []hit, deliveries int
 		if c.Tx.Seq < s.From {
 			continue
 		}
-		h := hit{step: s, err: s.Trigger.Broken}
-		if r.lookErr != nil && s.follows() && h.err == nil {
-			h.err = r.lookErr
-		}
-		if s.Trigger.Condition != nil && h.err == nil {
-			var fires bool
-			r.set(s, c)
-			if fires, h.err = s.Trigger.Condition.Eval(&r.event); !fires && h.err == nil {
-				continue
-			}
+		h := hit{step: s, c: c}
+		if !r.fires(&h) {
+			continue
 		}
 		r.hits = append(r.hits, h)
 		deliveries += len(s.queues)
@@ -104,16 +122,34 @@ func (r *renderer) match(pl *plan, c *change.Change) (hits []hit, deliveries int
 	return r.hits, deliveries
 }
 
-func (r *renderer) set(s *step, c *change.Change) {
-	r.event.Kind, r.event.ContentType, r.event.Change = s.Kind, s.ContentType, c
-	r.event.Follows = len(s.Trigger.Relations) > 0
+// fires reports whether h's change fires its step.
+func (r *renderer) fires(h *hit) bool {
+	h.err = h.Trigger.Broken
+	if r.lookErr != nil && h.follows() && h.err == nil {
+		h.err = r.lookErr
+	}
+	if h.check != nil && h.err == nil && !r.look(h) {
+		return false
+	}
+	if h.Trigger.Condition == nil || h.err != nil {
+		return true
+	}
+	r.set(h)
+	fires, err := h.Trigger.Condition.Eval(&r.event)
+	h.err = err
+	return fires || err != nil
+}
+
+func (r *renderer) set(h *hit) {
+	r.event.Kind, r.event.ContentType, r.event.Change, r.event.Fetched = h.Kind, h.ContentType, h.c, h.fetched
+	r.event.Follows = len(h.Trigger.Relations) > 0
 }
 
 // fire renders h once and enqueues a delivery for each of its destinations. begun: a
 // delivery of c is enqueued already, and so the others follow even when ctx ends.
 func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, entry uint64, begun bool) (bool, error) {
 	r := &p.r
-	r.set(h.step, c)
+	r.set(&h)
 	r.id = append(r.event.AppendID(r.id[:0]), '_')
 	contentType, err := "", h.err
 	if err == nil {
@@ -129,13 +165,14 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		m.ID = string(append(r.id, d.ID...))
 		m.Body, m.ContentType = body, contentType
 		m.Signal, m.Model, m.Committed = h.Kind.String(), h.model, c.Tx.Committed
-		failure := errors.Join(err, p.order(dl, pl, h.Trigger, c))
+		failure := errors.Join(err, p.order(dl, pl, h.Trigger, h.c))
 		if failure == nil {
 			dl.Rendered, failure = d.Render(&r.event)
 		}
 		if failure != nil {
 			p.m.renderErrors.Inc()
-			dl.Event = keep(&r.event)
+			p.broken.note(h.Trigger, c.Table, failure)
+			dl.Event = keep(&r.event, c)
 		}
 		enqueueErr := h.queues[i].Enqueue(ctx, dl)
 		if enqueueErr != nil && begun {

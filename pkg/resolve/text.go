@@ -84,6 +84,22 @@ func boundNames(s string) []string {
 // Refs lists the values that the text names, each once. Callers do not change it.
 func (t *Text) Refs() []string { return t.refs }
 
+// Source is the text as it was written.
+func (t *Text) Source() string { return t.source }
+
+// Names replaces the sentinels in what an engine rendered of Template by the references
+// that they stand for.
+func Names(rendered string) string {
+	if !strings.Contains(rendered, mark) {
+		return rendered
+	}
+	pieces := strings.Split(rendered, mark)
+	for i := 1; i < len(pieces); i += 2 {
+		pieces[i] = "{{ " + pieces[i] + " }}"
+	}
+	return strings.ReplaceAll(strings.Join(pieces, ""), "\x00", "")
+}
+
 // Append appends the text to dst with each reference replaced by its value for host.
 // What a template engine would replace is appended as it stands. Errors are *Error.
 func (t *Text) Append(ctx context.Context, dst []byte, r *Resolver, host string) ([]byte, error) {

@@ -71,3 +71,21 @@ type ContentType struct {
 
 // String gives app_label.ModelName.
 func (c ContentType) String() string { return c.AppLabel + "." + c.ModelName }
+
+// Glob matches a name against a pattern in which * stands for any number of characters.
+func Glob(pattern, name string) bool {
+	head, tail, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == name
+	}
+	if !strings.HasPrefix(name, head) {
+		return false
+	}
+	name = name[len(head):]
+	for i := 0; i <= len(name); i++ {
+		if Glob(tail, name[i:]) {
+			return true
+		}
+	}
+	return false
+}

@@ -52,3 +52,14 @@ func TestContentType(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+func TestGlob(t *testing.T) {
+	for _, c := range []struct {
+		pattern, s string
+		want       bool
+	}{{"a.*", "a.b", true}, {"a.*", "ab", false}, {"*", "", true}, {"*.b", "a.b", true}, {"a*c*e", "abcde", true}, {"a*c*e", "abcd", false}, {"", "a", false}, {"a", "a", true}} {
+		if got := Glob(c.pattern, c.s); got != c.want {
+			t.Errorf("Glob(%q, %q) = %v", c.pattern, c.s, got)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"strconv"
 
@@ -15,10 +16,14 @@ func saveActivations(ctx context.Context, tx *transaction, id int64, as []trigge
 		return err
 	}
 	for i, a := range as {
-		_, err := tx.ExecContext(ctx, `INSERT INTO activations (trigger_id, place, source, app_label, model_name, signal_name,
-			table_schema, table_name, state, seq, position, blocker) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		columns, err := json.Marshal(a.Columns)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO activations (trigger_id, place, source, app_label, model_name, signal_name,
+			table_schema, table_name, state, seq, position, blocker, depends_on) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			id, i, a.ContentType.Source, a.ContentType.AppLabel, a.ContentType.ModelName, a.Signal.String(),
-			a.Schema, a.Table, string(a.State), strconv.FormatUint(a.Seq, 10), string(a.Position), a.Blocker)
+			a.Schema, a.Table, string(a.State), strconv.FormatUint(a.Seq, 10), string(a.Position), a.Blocker, string(columns))
 		if err != nil {
 			return err
 		}
@@ -32,7 +37,7 @@ func loadActivations(ctx context.Context, tx *transaction, rs []trigger.Record) 
 		return nil
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT trigger_id, source, app_label, model_name, signal_name, table_schema, table_name,
-		state, seq, position, blocker FROM activations WHERE trigger_id BETWEEN ? AND ? ORDER BY trigger_id, place`,
+		state, seq, position, blocker, depends_on FROM activations WHERE trigger_id BETWEEN ? AND ? ORDER BY trigger_id, place`,
 		rs[0].Trigger.ID, rs[len(rs)-1].Trigger.ID)
 	if err != nil {
 		return err
@@ -54,14 +59,17 @@ func loadActivations(ctx context.Context, tx *transaction, rs []trigger.Record) 
 }
 
 func scanActivation(rows *sql.Rows) (id int64, a trigger.Activation, err error) {
-	var name, seq string
+	var name, seq, columns string
 	err = rows.Scan(&id, &a.ContentType.Source, &a.ContentType.AppLabel, &a.ContentType.ModelName, &name,
-		&a.Schema, &a.Table, &a.State, &seq, &a.Position, &a.Blocker)
+		&a.Schema, &a.Table, &a.State, &seq, &a.Position, &a.Blocker, &columns)
 	if err != nil {
 		return id, a, err
 	}
 	if a.Signal, err = signal.Parse(name); err != nil {
 		return id, a, damaged("trigger %d: %w", id, err)
+	}
+	if err = json.Unmarshal([]byte(columns), &a.Columns); err != nil {
+		return id, a, damaged("trigger %d: read activation: %w", id, err)
 	}
 	if a.Seq, err = strconv.ParseUint(seq, 10, 64); err != nil {
 		return id, a, damaged("trigger %d: read activation: %w", id, err)

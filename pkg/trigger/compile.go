@@ -27,8 +27,14 @@ type Compiler struct {
 	// for webhooks.
 	Env func(endpoint string, conn map[string]any) sink.Env
 	// CheckPath says what is wrong with a path that the template or condition at the
-	// JSON pointer at of t reads of a change. Nil checks nothing.
+	// JSON pointer at of t reads of a change; an error that is a *Problem keeps its code.
+	// A name in fields is the path fields, name. Nil checks nothing.
 	CheckPath func(t *Trigger, at string, path []string) error
+	// DefaultFormat is that of triggers that name neither a payload nor a format.
+	DefaultFormat payload.Format
+	// Shadow is the kind that takes the messages of triggers in mode shadow; its
+	// connection detail is destination, an id.
+	Shadow *sink.Kind
 
 	MaxWebhookTimeout, MaxBrokerTimeout, MaxActionTimeout time.Duration
 	Schedule                                              []time.Duration // of retries
@@ -43,6 +49,10 @@ type Compiled struct {
 	Destinations []*Destination
 	Relations    [][]string // relations that its templates follow from a row, e.g. order, order.customer
 	Names        []string   // what its templates name of a row: columns and relations
+	Instance     []string   // those of them that are named of instance or after
+	// Old are the names of before that the condition reads, and "" if it reads changed or
+	// before as a whole: whether it holds cannot be told without them.
+	Old []string
 	// Broken is set if a template of a stored trigger does not compile any more:
 	// nothing of it can be rendered until it is mended.
 	Broken error
@@ -82,7 +92,17 @@ func (k *compilation) problem(at, code string, err error) {
 }
 
 func (k *compilation) body() {
-	r, bad := payload.Compile(k.t.Payload, k.Templates)
+	format := k.DefaultFormat
+	if k.t.Payload != nil {
+		format = payload.Envelope
+	}
+	if k.t.PayloadFormat != "" {
+		var err error
+		if format, err = payload.ParseFormat(k.t.PayloadFormat); err != nil { // stored by a later version
+			k.problem("/payload_format", CodeTemplate, err)
+		}
+	}
+	r, bad := payload.Compile(k.t.Payload, format, k.Templates)
 	for _, p := range bad {
 		k.problem("/payload"+p.Pointer, CodeTemplate, p.Err)
 	}
@@ -93,6 +113,13 @@ func (k *compilation) body() {
 }
 
 func (k *compilation) conditions() {
+	for i, name := range k.t.Fields {
+		if k.CheckPath != nil {
+			if err := k.CheckPath(k.t, fmt.Sprintf("/fields/%d", i), []string{"fields", name}); err != nil {
+				k.unfit(fmt.Sprintf("/fields/%d", i), err, "")
+			}
+		}
+	}
 	if k.t.Condition != "" {
 		c, err := template.ParseCondition(k.t.Condition, k.Templates)
 		if err != nil {
@@ -123,35 +150,6 @@ func (k *compilation) allPaths(at string, paths []template.Path) {
 	}
 }
 
-// path checks a path that a template reads, and notes the relations on its way.
-func (k *compilation) path(at string, p template.Path) {
-	names := p.Names
-	if len(names) == 0 {
-		return
-	}
-	if !slices.Contains(payload.Names, names[0]) {
-		k.problem(at, CodeUnknown, fmt.Errorf("line %d, column %d: there is no %s; templates may name %s",
-			p.Line, p.Column, names[0], strings.Join(payload.Names, ", ")))
-		return
-	}
-	row := names[0] == "instance" || names[0] == "before" || names[0] == "after"
-	if k.CheckPath != nil && (row || names[0] == "changed") {
-		if err := k.CheckPath(k.t, at, names); err != nil {
-			k.problem(at, CodeUnknown, fmt.Errorf("line %d, column %d: %w", p.Line, p.Column, err))
-			return
-		}
-	}
-	if !row || len(names) == 1 {
-		return
-	}
-	if !slices.Contains(k.out.Names, names[1]) {
-		k.out.Names = append(k.out.Names, names[1])
-	}
-	if rel := names[1 : len(names)-1]; len(rel) > 0 && !slices.ContainsFunc(k.out.Relations, func(r []string) bool { return slices.Equal(r, rel) }) {
-		k.out.Relations = append(k.out.Relations, rel)
-	}
-}
-
 // Destination is a webhook, queue or action, compiled. It says where messages go, to
 // whoever delivers them.
 type Destination struct {
@@ -165,6 +163,7 @@ type Destination struct {
 	at       string // see Host
 	resolver *resolve.Resolver
 	env      func(endpoint string, conn map[string]any) sink.Env
+	shadow   *sink.Kind // in its place, if not nil
 
 	conn        map[string]any // string values may be *resolve.Text
 	connKey     string
@@ -180,12 +179,21 @@ type Destination struct {
 // parts taken from the row.
 type slot struct {
 	name  string
-	text  *resolve.Text
-	row   int    // place of the row's part among what Render gives; -1: none
-	fixed string // the value, if there is neither
+	text  *resolve.Text // nil: fixed
+	row   int           // place of the row's part among what Render gives; -1: none
+	fixed string        // the value, if there is neither
 }
 
-func (f *slot) isFixed() bool { return f.row < 0 && len(f.text.Refs()) == 0 }
+func (f *slot) isFixed() bool { return f.row < 0 && (f.text == nil || len(f.text.Refs()) == 0) }
+
+// place finds what was rendered for f, by a version of the trigger that may have had other
+// slots; -1 = nothing.
+func (f *slot) place(rendered []sink.Header) int {
+	if f.row < len(rendered) && rendered[f.row].Name == f.name {
+		return f.row
+	}
+	return slices.IndexFunc(rendered, func(h sink.Header) bool { return h.Name == f.name })
+}
 
 // row is a template of a slot's part that is taken from the row.
 type row struct {
@@ -199,11 +207,20 @@ func (k *compilation) webhook(at string, w *Webhook) {
 	if u, err := url.Parse(w.URL); err == nil {
 		d.host, d.at = u.Hostname(), u.Scheme+"://"+u.Host
 	}
-	d.fixedParams = map[string]string{"url": w.URL, "http_method": w.HTTPMethod}
+	d.params = []slot{{name: "url", row: -1, fixed: w.URL}, {name: "http_method", row: -1, fixed: w.HTTPMethod}}
+	k.secret(d, at, w.Secret)
 	for _, h := range w.Headers {
 		d.headers = k.field(d, d.headers, at+"/headers/"+escapePointer(h.Name), h.Name, h.Value)
 	}
+	k.destination(d)
+}
+
+// destination ends the compilation of d.
+func (k *compilation) destination(d *Destination) {
 	d.settle()
+	if k.t.Mode == Shadow && k.Shadow != nil {
+		d.shadow = k.Shadow
+	}
 	k.out.Destinations = append(k.out.Destinations, d)
 }
 
@@ -230,8 +247,7 @@ func (k *compilation) queue(at string, q *Queue, find func(string) (Endpoint, bo
 			d.headers = k.field(d, d.headers, pointer, name, value)
 		}
 	}
-	d.settle()
-	k.out.Destinations = append(k.out.Destinations, d)
+	k.destination(d)
 }
 
 // unconfigured is the kind of a queue whose broker was taken out of the configuration:
@@ -332,7 +348,7 @@ func (d *Destination) settle() {
 	fixed := func(fs []slot) bool {
 		return !slices.ContainsFunc(fs, func(f slot) bool { return !f.isFixed() })
 	}
-	if d.fixedParams == nil && fixed(d.params) {
+	if fixed(d.params) {
 		d.fixedParams = map[string]string{}
 		for _, f := range d.params {
 			d.fixedParams[f.name] = f.fixed
@@ -380,7 +396,12 @@ func (d *Destination) Host() string { return d.at }
 func (d *Destination) Limits() sink.Limits { return d.limits }
 
 // Kind is the kind of the destination's sink.
-func (d *Destination) Kind() *sink.Kind { return d.kind }
+func (d *Destination) Kind() *sink.Kind {
+	if d.shadow != nil {
+		return d.shadow
+	}
+	return d.kind
+}
 
 // Timeout bounds one attempt.
 func (d *Destination) Timeout() time.Duration { return d.timeout }
@@ -390,6 +411,9 @@ func (d *Destination) Env(conn map[string]any) sink.Env { return d.env(d.endpoin
 
 // Conn gives the resolved connection details, and a key that is equal for equal ones.
 func (d *Destination) Conn(ctx context.Context) (map[string]any, string, error) {
+	if d.shadow != nil {
+		return map[string]any{"destination": d.ID}, "shadow\x00" + d.ID, nil
+	}
 	if !d.connDynamic {
 		return d.conn, d.connKey, nil
 	}
@@ -420,6 +444,10 @@ func connKey(kind, endpoint string, conn map[string]any) string {
 // Render gave before an edit goes where it was meant for, by its name; a header that an
 // edit added from the row is left out of messages rendered before.
 func (d *Destination) Fill(ctx context.Context, m *sink.Message, rendered []sink.Header) error {
+	if d.shadow != nil {
+		d.Show(m, rendered)
+		return nil
+	}
 	if m.Params = d.fixedParams; m.Params == nil {
 		params, err := d.values(ctx, d.params, rendered)
 		if err != nil {
@@ -454,10 +482,7 @@ func (d *Destination) values(ctx context.Context, fields []slot, rendered []sink
 			b, err = f.text.Append(ctx, nil, d.resolver, d.host)
 			v = string(b)
 		default:
-			at := f.row
-			if at >= len(rendered) || rendered[at].Name != f.name {
-				at = slices.IndexFunc(rendered, func(h sink.Header) bool { return h.Name == f.name })
-			}
+			at := f.place(rendered)
 			if at < 0 {
 				continue
 			}

@@ -260,3 +260,141 @@ func TestOnlyHost(t *testing.T) {
 		}
 	}
 }
+
+func TestSecretsOfWebhooks(t *testing.T) {
+	hook := func(secret string) string {
+		return with(`"webhooks":[{"url":"https://good.example.com/x","secret":` + secret + `}]`)
+	}
+	for _, c := range []struct{ secret, sent string }{
+		{`"whsec_a"`, "http_method:POST secret:whsec_a url:https://good.example.com/x"},
+		{`["whsec_a","whsec_b"]`, "http_method:POST secret:whsec_a whsec_b url:https://good.example.com/x"},
+		{`["whsec_a","{{ a.token }}","{{ a.bound }}"]`, "http_method:POST secret:whsec_a s3cret b0und url:https://good.example.com/x"},
+	} {
+		d := compiled(t, hook(c.secret)).Destinations[0]
+		if got := sent(t, d, d, saleEvent("1", "n")); got != c.sent {
+			t.Errorf("%s: %s", c.secret, got)
+		}
+		var m sink.Message
+		if d.Show(&m, nil); m.Params["secret"] != "" || m.Params["url"] == "" {
+			t.Errorf("shown: %v", m.Params)
+		}
+	}
+	for secret, want := range map[string]string{
+		`"{{ instance.note }}"`:                "/webhooks/0/secret template",
+		`["whsec_a","x{{ instance.note }}"]`:   "/webhooks/0/secret/1 template",
+		`["{{ a.token }}{{ instance.note }}"]`: "/webhooks/0/secret/0 template",
+		`"{{ a.none }}"`:                       "/webhooks/0/secret unknown",
+		`"whsec_\u0000"`:                       "/webhooks/0/secret template",
+	} {
+		_, problems := testCompiler(t).Compile(&Record{Trigger: decoded(t, hook(secret))})
+		if got := said(problems); got != want {
+			t.Errorf("%s: %s, want %s", secret, got, want)
+		}
+	}
+	_, problems := testCompiler(t).Compile(&Record{Trigger: decoded(t, strings.Replace(hook(`"{{ a.bound }}"`), "good.", "evil.", 1))})
+	if got := said(problems); got != "/webhooks/0/secret not_allowed" {
+		t.Errorf("another host: %s", got)
+	}
+}
+
+func TestFormats(t *testing.T) {
+	for _, c := range []struct {
+		fields string
+		normal payload.Format
+		want   string
+	}{
+		{"", payload.Envelope, `{"version":1,`},
+		{"", payload.Fields, `{"note": "n"}`},
+		{`,"payload_format":"envelope"`, payload.Fields, `{"version":1,`},
+		{`,"payload":{"a":1}`, payload.CloudEvents, `{"a":1}`},
+		{`,"payload":{"a":1},"payload_format":"cloudevents"`, payload.Envelope, `{"specversion":"1.0",`},
+		{`,"payload_format":"debezium"`, payload.Envelope, `{"before":null,"after":{"id":1,"note":"n"},`},
+	} {
+		k := testCompiler(t)
+		k.DefaultFormat = c.normal
+		compiled, problems := k.Compile(&Record{Trigger: decoded(t, minimal+c.fields+"}")})
+		body, _, err := compiled.Payload.Append(nil, saleEvent("1", "n"))
+		if len(problems) > 0 || err != nil || !strings.HasPrefix(string(body), c.want) {
+			t.Errorf("%s: %s, %v %v", c.fields, body, problems, err)
+		}
+	}
+	stored, err := FromJSON([]byte(minimal + `,"payload_format":"of a later version"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := testCompiler(t).Compile(&Record{Trigger: stored}); c.Broken == nil {
+		t.Error("an unknown format is nothing")
+	}
+}
+
+// TestNames says what a trigger depends on.
+func TestNames(t *testing.T) {
+	c := compiled(t, with(`"condition":"instance.a and before.b and 'x' in changed","ordering_key":"{{ after.c }}",
+		"payload":{"x":"{{ instance.d.e }} {{ before.f }} {{ key.g }} {{ instance|json }}"},
+		"webhooks":[{"url":"https://x/","headers":{"X":"{{ instance.h }}"}}]`))
+	for what, got := range map[string][]string{
+		"d a b c f h": c.Names, "d a c h": c.Instance,
+	} {
+		want := strings.Fields(what)
+		slices.Sort(want)
+		got = slices.Clone(got)
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	if !slices.Equal(c.Old, []string{"b", ""}) {
+		t.Errorf("of the old row: %q", c.Old)
+	}
+	if c = compiled(t, with(`"condition":"before|length"`)); !slices.Equal(c.Old, []string{""}) {
+		t.Errorf("the old row as a whole: %q", c.Old)
+	}
+}
+
+// TestCheckPath hands over what names columns, and takes the code of a problem.
+func TestCheckPath(t *testing.T) {
+	k := testCompiler(t)
+	var asked []string
+	k.CheckPath = func(_ *Trigger, at string, path []string) error {
+		asked = append(asked, at+" "+strings.Join(path, "."))
+		if path[0] == "instance" {
+			return &Problem{Code: CodeNotAllowed, Detail: "hidden"}
+		}
+		return errors.New("none")
+	}
+	_, problems := k.Compile(&Record{Trigger: decoded(t, with(`"fields":["a","b"],"payload":"{{ instance.c }}"`))})
+	if got := said(problems); got != "/payload not_allowed;/fields/0 unknown;/fields/1 unknown" || problems[0].Detail != "line 1, column 4: hidden" || problems[1].Detail != "none" {
+		t.Errorf("got %s: %v", got, problems)
+	}
+	if got := strings.Join(asked, ";"); got != "/payload instance.c;/fields/0 fields.a;/fields/1 fields.b" {
+		t.Errorf("asked %s", got)
+	}
+}
+
+func TestShadow(t *testing.T) {
+	k := testCompiler(t)
+	k.Shadow = &sink.Kind{Name: "shadow"}
+	c, problems := k.Compile(&Record{Trigger: decoded(t, with(`"mode":"shadow",
+		"webhooks":[{"id":"w","url":"https://good.example.com/?k=1","secret":"whsec_hunter2","headers":{"Authorization":"Bearer {{ a.token }}","X-Api-Key":"hunter2",
+			"X-Id":"{{ a.token }} {{ instance.id }}","X-Token":"hunter2 {{ instance.id }}","X-Gone":"{{ a.gone }}","X-Plain":"p"}}],
+		"msg_broker_queues":[{"id":"q","name":"k","parameters":{"partition":"{{ instance.id }}","secret":"hunter2","X":"y"}}]`))})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	got := ""
+	for _, d := range c.Destinations {
+		conn, key, err := d.Conn(context.Background())
+		if err != nil || conn["destination"] != d.ID || key != "shadow\x00"+d.ID || d.Kind() != k.Shadow {
+			t.Errorf("%s goes to %v %q, %v", d.ID, conn, key, err)
+		}
+		got += sent(t, d, d, saleEvent("7", "n")) + "\n"
+	}
+	want := "Authorization=Bearer {{ a.token }} X-Api-Key=[redacted] X-Id={{ a.token }} 7 X-Token=[redacted] X-Gone={{ a.gone }} X-Plain=p http_method:POST url:https://good.example.com/?k=1\n" +
+		"X=y secret=[redacted] partition:7 topic:base\n"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	k.Shadow = nil
+	if c, _ := k.Compile(c.Record); c.Destinations[0].Kind().Name != "webhook" {
+		t.Error("a kind of its own")
+	}
+}

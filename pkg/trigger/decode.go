@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"math"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/sink"
 )
@@ -25,6 +25,7 @@ const (
 	maxIdentifier  = 63   // bytes, as in PostgreSQL
 	maxItems       = 100  // of each list
 	maxHeaders     = 64
+	maxSecrets     = 10
 	maxHeaderBytes = 16 << 10 // names and values of one webhook
 	maxParams      = 100
 )
@@ -32,6 +33,9 @@ const (
 var (
 	methods   = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 	orderings = []string{string(OrderKey), string(OrderSource), string(OrderNone)}
+	modes     = []string{string(Live), string(Shadow)}
+	onValue   = []string{string(Fetch), string(Park), string(Empty)}
+	onColumn  = []string{string(Park), string(Empty)}
 	// destinationID keeps ids fit for headers, file names and metric labels.
 	destinationID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
 	// identifier leaves out what only quoting could carry; a source's content_types
@@ -173,13 +177,14 @@ func (d *decoder) trigger(n *node, t *Trigger) {
 		{name: "msg_broker_queues", synonym: "message_broker_queues", read: func(n *node, p string) { d.queues(n, p, &t.Queues) }},
 		{name: "actions", read: func(n *node, p string) { d.queues(n, p, &t.Actions) }},
 		{name: "payload", nullable: true, read: func(n *node, p string) { d.payload(n, p, t) }},
+		{name: "payload_format", nullable: true, read: func(n *node, p string) { choose(d, n, p, &t.PayloadFormat, payload.Formats) }},
 		{name: "condition", nullable: true, read: func(n *node, p string) { d.text(n, p, &t.Condition, maxTemplate) }},
-		{name: "ordering", nullable: true, read: func(n *node, p string) {
-			var s string
-			d.choice(n, p, &s, orderings)
-			t.Ordering = Ordering(s)
-		}},
+		{name: "fields", nullable: true, read: func(n *node, p string) { d.columns(n, p, &t.Fields) }},
+		{name: "ordering", nullable: true, read: func(n *node, p string) { choose(d, n, p, &t.Ordering, orderings) }},
 		{name: "ordering_key", nullable: true, read: func(n *node, p string) { d.text(n, p, &t.OrderingKey, maxTemplate) }},
+		{name: "mode", nullable: true, read: func(n *node, p string) { choose(d, n, p, &t.Mode, modes) }},
+		{name: "on_missing_value", nullable: true, read: func(n *node, p string) { choose(d, n, p, &t.OnMissingValue, onValue) }},
+		{name: "on_missing_column", nullable: true, read: func(n *node, p string) { choose(d, n, p, &t.OnMissingColumn, onColumn) }},
 		// Read-only: a client that sends back what it got is right.
 		{name: "status", nullable: true},
 		{name: "warnings", nullable: true},
@@ -188,6 +193,9 @@ func (d *decoder) trigger(n *node, t *Trigger) {
 	})
 	if t.OrderingKey != "" && (t.Ordering == OrderSource || t.Ordering == OrderNone) {
 		d.add("/ordering_key", CodeConflict, "has no meaning with ordering %s", t.Ordering)
+	}
+	if t.Payload != nil && t.PayloadFormat != "" && t.PayloadFormat != payload.CloudEvents.String() {
+		d.add("/payload_format", CodeConflict, "%s is a body of its own: give it or a payload; only a cloudevents event takes a payload, as its data", t.PayloadFormat)
 	}
 	d.destinationIDs(t)
 }
@@ -251,18 +259,6 @@ func CheckName(name string) string {
 		return "may not start or end with a space"
 	}
 	return ""
-}
-
-func (d *decoder) choice(n *node, ptr string, into *string, of []string) {
-	var s string
-	if !d.text(n, ptr, &s, maxTemplate) {
-		return
-	}
-	if !slices.Contains(of, s) {
-		d.add(ptr, CodeInvalid, "is not one of %s", strings.Join(of, ", "))
-		return
-	}
-	*into = s
 }
 
 func (d *decoder) timeout(n *node, ptr string, into **float64) {
@@ -355,8 +351,9 @@ func (d *decoder) webhooks(n *node, ptr string, t *Trigger) {
 					d.add(p, CodeRequired, "may not be empty")
 				}
 			}},
-			{name: "http_method", read: func(n *node, p string) { d.choice(n, p, &w.HTTPMethod, methods) }},
+			{name: "http_method", read: func(n *node, p string) { choose(d, n, p, &w.HTTPMethod, methods) }},
 			{name: "headers", nullable: true, read: func(n *node, p string) { d.headers(n, p, &w.Headers) }},
+			{name: "secret", nullable: true, read: func(n *node, p string) { d.secrets(n, p, &w.Secret) }},
 			{name: "timeout_secs", nullable: true, read: func(n *node, p string) { d.timeout(n, p, &w.TimeoutSecs) }},
 			{name: "batch", nullable: true, read: func(n *node, p string) { d.count(n, p, &w.Batch, maxBatch) }},
 		}, d.limitFields(&w.Limits)...)

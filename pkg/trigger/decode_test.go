@@ -19,12 +19,14 @@ func TestDecodeKeepsWhatWasSent(t *testing.T) {
 	"config_signals": [{"signal": "post_save"}, {"signal": "post_delete"}, {"signal": "post_save"}],
 	"content_types": [{"app_label": "myapp", "model_name": "Sale", "source": "shop", "allow_missing": true}],
 	"webhooks": [{"id": "crm", "url": "https://example.com/a?b=c", "http_method": "PUT", "timeout_secs": 2.25,
-		"headers": {"Z-First": "1", "Authorization": "Bearer {{ myapp.utils.get_token }}"}}],
+		"headers": {"Z-First": "1", "Authorization": "Bearer {{ myapp.utils.get_token }}"}, "secret": ["whsec_a", "whsec_b"]},
+		{"url": "https://example.com/", "secret": "whsec_c"}, {"url": "https://example.com/", "secret": ["whsec_d"]}],
 	"message_broker_queues": [{"name": "kafka", "connection_details": {"b": "x", "a": 1}, "parameters": {"topic": "t", "n": 1.50, "on": true}}],
 	"actions": [{"name": "fn"}],
 	"active": false,
 	"payload": {"z": "{{ instance.id }}", "a": [1.10, null, {"deep": "<b>"}]},
 	"condition": "instance.quantity > 10", "ordering": "key", "ordering_key": "{{ instance.order_id }}",
+	"payload_format": "cloudevents", "fields": ["status", "customer"], "mode": "shadow", "on_missing_value": "park", "on_missing_column": "empty",
 	"status": {"state": "active"}, "warnings": ["x"], "created_at": null, "updated_at": "now"}`
 	got, problems := Decode([]byte(body))
 	if len(problems) > 0 {
@@ -33,10 +35,12 @@ func TestDecodeKeepsWhatWasSent(t *testing.T) {
 	want := `{"id":0,"name":"sales <&>","description":"two\nlines","active":false,` +
 		`"config_signals":[{"signal":"post_save"},{"signal":"post_delete"}],` +
 		`"content_types":[{"app_label":"myapp","model_name":"Sale","source":"shop","allow_missing":true}],` +
-		`"webhooks":[{"id":"crm","url":"https://example.com/a?b=c","http_method":"PUT","headers":{"Z-First":"1","Authorization":"Bearer {{ myapp.utils.get_token }}"},"timeout_secs":2.25}],` +
+		`"webhooks":[{"id":"crm","url":"https://example.com/a?b=c","http_method":"PUT","headers":{"Z-First":"1","Authorization":"Bearer {{ myapp.utils.get_token }}"},"secret":["whsec_a","whsec_b"],"timeout_secs":2.25},` +
+		`{"url":"https://example.com/","http_method":"POST","secret":"whsec_c"},{"url":"https://example.com/","http_method":"POST","secret":["whsec_d"]}],` +
 		`"msg_broker_queues":[{"name":"kafka","conn_details":{"b":"x","a":1},"parameters":{"topic":"t","n":1.50,"on":true}}],` +
 		`"actions":[{"name":"fn"}],"payload":{"z":"{{ instance.id }}","a":[1.10,null,{"deep":"<b>"}]},` +
-		`"condition":"instance.quantity > 10","ordering":"key","ordering_key":"{{ instance.order_id }}"}`
+		`"payload_format":"cloudevents","condition":"instance.quantity > 10","fields":["status","customer"],"ordering":"key","ordering_key":"{{ instance.order_id }}",` +
+		`"mode":"shadow","on_missing_value":"park","on_missing_column":"empty"}`
 	if string(got.JSON()) != want {
 		t.Errorf("got  %s\nwant %s", got.JSON(), want)
 	}
@@ -115,7 +119,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"null", "null", " invalid_type"},
 		{"empty object", "{}", "/config_signals required;/content_types required"},
 		{"unknown field", with(`"webhook":[]`), "/webhook unknown_field"},
-		{"field of a later version", with(`"mode":"shadow"`), "/mode unknown_field"},
+		{"field of a later version", with(`"modes":"shadow"`), "/modes unknown_field"},
 		{"prototype", with(`"__proto__":{}`), "/__proto__ unknown_field"},
 		{"pointer is escaped", with(`"a/b~c":1`), "/a~1b~0c unknown_field"},
 		{"no signals", `{"config_signals":[],"content_types":[]}`, "/config_signals required;/content_types required"},
@@ -172,6 +176,17 @@ func TestDecodeRefuses(t *testing.T) {
 		},
 		{"payload number", with(`"payload":{"a":[1e999]}`), "/payload/a/0 out_of_range"},
 		{"ordering key without keys", with(`"ordering":"source","ordering_key":"{{ instance.id }}"`), "/ordering_key conflict"},
+		{"words", with(`"mode":"off","payload_format":"xml","on_missing_value":"drop","on_missing_column":"fetch"`), "/mode invalid;/payload_format invalid;/on_missing_value invalid;/on_missing_column invalid"},
+		{"words of another type", with(`"mode":1,"payload_format":[],"on_missing_value":{},"on_missing_column":true`), "/mode invalid_type;/payload_format invalid_type;/on_missing_value invalid_type;/on_missing_column invalid_type"},
+		{"payload and a format without room for it", with(`"payload":{},"payload_format":"fields"`), "/payload_format conflict"},
+		{"fields", with(`"fields":["",1,"` + strings.Repeat("x", 256) + `","a b"]`), "/fields/0 required;/fields/1 invalid_type;/fields/2 too_long"},
+		{"fields as text", with(`"fields":"status"`), "/fields invalid_type"},
+		{"secrets", hook(`,"secret":5`), "/webhooks/0/secret invalid_type"},
+		{"secret empty", hook(`,"secret":""`), "/webhooks/0/secret required"},
+		{"secrets empty", hook(`,"secret":[]`), "/webhooks/0/secret required"},
+		{"secrets in secrets", hook(`,"secret":["a",["b"],""]`), "/webhooks/0/secret/1 invalid_type;/webhooks/0/secret/2 required"},
+		{"many secrets", hook(`,"secret":[` + strings.Repeat(`"a",`, 10) + `"a"]`), "/webhooks/0/secret too_many"},
+		{"long secret", hook(`,"secret":"` + strings.Repeat("a", 4097) + `"`), "/webhooks/0/secret too_long"},
 		{"many hooks", with(`"webhooks":[` + strings.Repeat(`{"url":"u"},`, 100) + `{"url":"u"}]`), "/webhooks too_many"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

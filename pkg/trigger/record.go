@@ -1,8 +1,10 @@
 package trigger
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -18,6 +20,9 @@ type Record struct {
 	Paused      Paused
 	Warnings    []string
 	Activations []Activation
+	// Broken says why the trigger cannot render; nil = it can. It is no part of what is
+	// stored: whoever runs the trigger knows it.
+	Broken *Broken
 }
 
 // Paused says what becomes of what a trigger fires while it is paused.
@@ -29,6 +34,16 @@ const (
 	PausedDrop Paused = "drop" // it is as if the trigger were not active
 )
 
+// Broken is a trigger that cannot render what comes of a table, or of any (Table "").
+type Broken struct {
+	Source, Schema, Table string
+	Columns               []string        // which the table lost
+	Position              change.Position // in the log, from where on it is so
+	Reason                string          // in words, with what mends it
+}
+
+func (b *Broken) Error() string { return b.Reason }
+
 // Origin says who keeps a trigger.
 type Origin string
 
@@ -37,6 +52,17 @@ const (
 	FromAPI  Origin = "api"
 	FromFile Origin = "file" // of the configuration's triggers; the API only reads it
 )
+
+// DependsOn gives the columns of a table on which the trigger depends, as far as that was
+// known when it was stored.
+func (r *Record) DependsOn(source, schema, table string) []string {
+	for _, a := range r.Activations {
+		if a.ContentType.Source == source && a.Schema == schema && a.Table == table {
+			return a.Columns
+		}
+	}
+	return nil
+}
 
 // State says how far an activation has come.
 type State string
@@ -55,11 +81,45 @@ type Activation struct {
 	Signal      signal.Kind
 	Schema      string // table; "" while it is not resolved
 	Table       string
+	Columns     []string // of the table, on which the trigger's templates and fields depend
 	State       State
 	Seq         uint64          // Active: transactions with this Tx.Seq or a higher one fire
 	Position    change.Position // Active: where the log was then, for people
 	Blocker     string          // Activating: who is waited for, in words
 }
+
+// Equal reports whether nothing tells a from b.
+func (a Activation) Equal(b Activation) bool {
+	same := slices.Equal(a.Columns, b.Columns)
+	a.Columns, b.Columns = nil, nil
+	return same && reflect.DeepEqual(a, b)
+}
+
+// State says how far the trigger has come, by the activation that is furthest behind.
+func (r *Record) State() string {
+	switch {
+	case !r.Trigger.Active:
+		return StateInactive
+	case r.Broken != nil:
+		return StateBroken
+	}
+	state := Active
+	for _, a := range r.Activations {
+		switch {
+		case a.State == Activating:
+			state = Activating
+		case a.State == Pending && state == Active:
+			state = Pending
+		}
+	}
+	return string(state)
+}
+
+// States of a trigger beside those of its activations.
+const (
+	StateInactive = "inactive"
+	StateBroken   = "broken" // something that it names is not there
+)
 
 // destinations yields a pointer to each destination's id, with the JSON pointer of the
 // destination, in the order webhooks, queues, actions.
@@ -95,6 +155,7 @@ func (t *Trigger) Clone() *Trigger {
 	c.Actions = append([]Queue{}, t.Actions...)
 	for i := range c.Webhooks {
 		c.Webhooks[i].Headers = clone(c.Webhooks[i].Headers)
+		c.Webhooks[i].Secret.Values = clone(c.Webhooks[i].Secret.Values)
 	}
 	for _, qs := range [][]Queue{c.Queues, c.Actions} {
 		for i := range qs {
@@ -122,11 +183,16 @@ type Query struct {
 	Source      string
 	ContentType string // app_label.model, case does not count
 	Signal      string
+	Mode        Mode
+	State       string // as of Record.State; the store does not know it
 }
 
 // Match reports whether t is picked, Limit aside.
 func (q Query) Match(t *Trigger) bool {
 	if t.ID <= q.AfterID || q.Name != "" && q.Name != t.Name || q.Active != nil && *q.Active != t.Active {
+		return false
+	}
+	if q.Mode != "" && q.Mode != cmp.Or(t.Mode, Live) {
 		return false
 	}
 	if q.Signal != "" && !slices.ContainsFunc(t.ConfigSignals, func(c ConfigSignal) bool { return c.Signal.String() == q.Signal }) {

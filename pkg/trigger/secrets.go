@@ -48,6 +48,11 @@ func (t *Trigger) Redact(secret SecretParam) *Trigger {
 				c.Webhooks[i].Headers[j].Value = Redacted
 			}
 		}
+		for j, v := range c.Webhooks[i].Secret.Values {
+			if literalSecret(v) {
+				c.Webhooks[i].Secret.Values[j] = Redacted
+			}
+		}
 	}
 	c.queueLists(func(list string, qs []Queue) {
 		for _, q := range qs {
@@ -59,8 +64,8 @@ func (t *Trigger) Redact(secret SecretParam) *Trigger {
 }
 
 // MapSecrets gives a copy of t in which f has put another value in the place of each
-// one that may be a secret, or that a secret may be a part of: all headers, connection
-// details and parameters. at tells the values of one trigger apart.
+// one that may be a secret, or that a secret may be a part of: all headers, signing
+// secrets, connection details and parameters. at tells the values of one trigger apart.
 func (t *Trigger) MapSecrets(f func(at string, value any) (any, error)) (*Trigger, error) {
 	c := t.Clone()
 	for i := range c.Webhooks {
@@ -70,6 +75,13 @@ func (t *Trigger) MapSecrets(f func(at string, value any) (any, error)) (*Trigge
 				return nil, err
 			}
 			c.Webhooks[i].Headers[j].Value = fmt.Sprint(v)
+		}
+		for j, s := range c.Webhooks[i].Secret.Values {
+			v, err := f(fmt.Sprintf("/webhooks/%d/secret/%d", i, j), s)
+			if err != nil {
+				return nil, err
+			}
+			c.Webhooks[i].Secret.Values[j] = fmt.Sprint(v)
 		}
 	}
 	var errs []error
@@ -120,6 +132,7 @@ func Inherit(t, old *Trigger) []Problem {
 				w.Headers[j].Value = in.header(at, w, from, h.Name)
 			}
 		}
+		in.secrets(fmt.Sprintf("/webhooks/%d", i), w, from)
 	}
 	t.queueLists(func(list string, qs []Queue) {
 		before := old.Queues
@@ -200,6 +213,39 @@ func (in *inheritance) header(at string, w, from *Webhook, name string) string {
 		}
 	}
 	return in.missing(at, nothingStored)
+}
+
+// secrets restores signing secrets: the markers stand for the stored literal ones, in
+// order.
+func (in *inheritance) secrets(at string, w, from *Webhook) {
+	var stored []string
+	if from != nil {
+		stored = slices.DeleteFunc(slices.Clone(from.Secret.Values), func(v string) bool { return !literalSecret(v) })
+	}
+	next := 0
+	for i, v := range w.Secret.Values {
+		if v != Redacted {
+			continue
+		}
+		at := at + w.Secret.pointer(i)
+		switch {
+		case next >= len(stored):
+			in.missing(at, nothingStored)
+		case origin(w.URL) != origin(from.URL):
+			in.missing(at, movedSecret)
+		default:
+			w.Secret.Values[i] = stored[next]
+		}
+		next++
+	}
+}
+
+// pointer is where a secret stands in its webhook.
+func (s Secrets) pointer(i int) string {
+	if !s.Listed {
+		return "/secret"
+	}
+	return fmt.Sprintf("/secret/%d", i)
 }
 
 // origin is scheme, host and port of a URL as written, user information included.

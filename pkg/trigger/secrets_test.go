@@ -48,7 +48,7 @@ func TestSecretHeader(t *testing.T) {
 	}
 }
 
-const secretive = `"webhooks":[{"id":"w","url":"https://a.com/x","headers":{"Authorization":"hunter2","X-Plain":"p","Cookie":"{{ a.b }}"}}],
+const secretive = `"webhooks":[{"id":"w","url":"https://a.com/x","headers":{"Authorization":"hunter2","X-Plain":"p","Cookie":"{{ a.b }}"},"secret":["whsec_hunter2a","{{ a.b }}","whsec_hunter2b"]}],
 	"msg_broker_queues":[{"id":"q","name":"k","conn_details":{"host":"h","password":"hunter2"},"parameters":{"token":"hunter2","topic":"t"}}],
 	"actions":[{"id":"a","name":"f","parameters":{"token":12345}}]`
 
@@ -56,7 +56,7 @@ func TestRedactAndInherit(t *testing.T) {
 	old := decoded(t, with(secretive))
 	clear := string(old.JSON())
 	shown := string(old.Redact(isSecret).JSON())
-	if strings.Contains(shown, "hunter2") || strings.Contains(shown, "12345") || strings.Count(shown, Redacted) != 4 || !strings.Contains(shown, "{{ a.b }}") {
+	if strings.Contains(shown, "hunter2") || strings.Contains(shown, "12345") || strings.Count(shown, Redacted) != 6 || !strings.Contains(shown, "{{ a.b }}") {
 		t.Errorf("shown: %s", shown)
 	}
 	if string(old.JSON()) != clear {
@@ -69,17 +69,18 @@ func TestRedactAndInherit(t *testing.T) {
 	if problems := Inherit(back, old); len(problems) > 0 || string(back.JSON()) != clear {
 		t.Errorf("sent back: %v\n%s\n%s", problems, back.JSON(), clear)
 	}
+	const moved = "/webhooks/0/headers/Authorization secret_missing;/webhooks/0/secret/0 secret_missing;/webhooks/0/secret/2 secret_missing"
 	for _, c := range []struct{ name, from, to, want string }{
 		{"other path", `a.com/x`, `a.com/y?z#w`, ""},
 		{"host in capitals", `https://a.com`, `HTTPS://A.com`, ""},
-		{"other host", `a.com/x`, `b.com/x`, "/webhooks/0/headers/Authorization secret_missing"},
-		{"other port", `a.com/x`, `a.com:81/x`, "/webhooks/0/headers/Authorization secret_missing"},
-		{"other scheme", `https://a`, `http://a`, "/webhooks/0/headers/Authorization secret_missing"},
-		{"user information", `https://a.com`, `https://a.com@b.com`, "/webhooks/0/headers/Authorization secret_missing"},
+		{"other host", `a.com/x`, `b.com/x`, moved},
+		{"other port", `a.com/x`, `a.com:81/x`, moved},
+		{"other scheme", `https://a`, `http://a`, moved},
+		{"user information", `https://a.com`, `https://a.com@b.com`, moved},
 		{"backslash", `https://a.com`, `https://a.com\\@b.com`, ""}, // the host is still a.com; the guard refuses such a URL
 		{"other header", `"X-Plain":"p"`, `"X-Plain":"[redacted]"`, ""},
 		{"new header", `"X-Plain"`, `"X-Token":"[redacted]","X-Plain"`, "/webhooks/0/headers/X-Token secret_missing"},
-		{"other webhook", `"id":"w"`, `"id":"v"`, "/webhooks/0/headers/Authorization secret_missing"},
+		{"other webhook", `"id":"w"`, `"id":"v"`, moved},
 		{"other detail", `"host":"h"`, `"host":"evil"`, "/msg_broker_queues/0/conn_details/password secret_missing;/msg_broker_queues/0/parameters/token secret_missing"},
 		{"more details", `"host":"h"`, `"host":"h","proxy":"evil"`, "/msg_broker_queues/0/conn_details/password secret_missing;/msg_broker_queues/0/parameters/token secret_missing"},
 		{"other broker", `"name":"k"`, `"name":"l"`, "/msg_broker_queues/0/conn_details/password secret_missing;/msg_broker_queues/0/parameters/token secret_missing"},
@@ -104,8 +105,16 @@ func TestRedactAndInherit(t *testing.T) {
 			}
 		})
 	}
+	rotated := decoded(t, with(`"webhooks":[{"id":"w","url":"https://a.com/","secret":["whsec_new","[redacted]"]}]`))
+	if problems := Inherit(rotated, old); len(problems) > 0 || strings.Join(rotated.Webhooks[0].Secret.Values, " ") != "whsec_new whsec_hunter2a" {
+		t.Errorf("rotated: %v %v", rotated.Webhooks[0].Secret, problems)
+	}
+	more := decoded(t, with(`"webhooks":[{"id":"w","url":"https://a.com/","secret":["[redacted]","[redacted]","[redacted]","[redacted]"]}]`))
+	if got := said(Inherit(more, old)); got != "/webhooks/0/secret/2 secret_missing;/webhooks/0/secret/3 secret_missing" {
+		t.Errorf("more markers than secrets: %s", got)
+	}
 	fresh := decoded(t, with(strings.ReplaceAll(secretive, "hunter2", Redacted)))
-	if got := Inherit(fresh, nil); len(got) != 3 {
+	if got := Inherit(fresh, nil); len(got) != 3 { // the signing secrets hold more than the marker
 		t.Errorf("markers in a new trigger: %v", got)
 	}
 }
@@ -161,7 +170,7 @@ func TestMergePatch(t *testing.T) {
 
 // TestMapSecrets: whatever is hidden in answers is among what the store can encrypt.
 func TestMapSecrets(t *testing.T) {
-	tr := decoded(t, `{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"myapp","model_name":"Sale"}],"webhooks":[{"url":"https://x","headers":{"Authorization":"hunter2","X-Key":"hunter2"}}],
+	tr := decoded(t, `{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"myapp","model_name":"Sale"}],"webhooks":[{"url":"https://x","headers":{"Authorization":"hunter2","X-Key":"hunter2"},"secret":["hunter2","hunter2b"]}],
 		"msg_broker_queues":[{"name":"k","conn_details":{"sasl_password":"hunter2"},"parameters":{"token":"hunter2"}}],
 		"actions":[{"name":"f","conn_details":{"aws_secret_access_key":"hunter2"},"parameters":{"secret":"hunter2"}}]}`)
 	before := string(tr.JSON())
@@ -173,7 +182,7 @@ func TestMapSecrets(t *testing.T) {
 		seen[at] = true
 		return "sealed", nil
 	})
-	if err != nil || strings.Contains(string(out.JSON()), "hunter2") || strings.Count(string(out.JSON()), `"sealed"`) != 6 {
+	if err != nil || strings.Contains(string(out.JSON()), "hunter2") || strings.Count(string(out.JSON()), `"sealed"`) != 8 {
 		t.Errorf("%s, %v", out.JSON(), err)
 	}
 	if string(tr.JSON()) != before {

@@ -25,7 +25,8 @@ type Match struct {
 	Trigger     *Compiled
 	Kind        signal.Kind
 	ContentType signal.ContentType
-	From        uint64 // fires for transactions with this Tx.Seq or a higher one
+	From        uint64   // fires for transactions with this Tx.Seq or a higher one
+	Columns     []string // of the table, on which the trigger depends
 }
 
 // NewSet indexes the active ones of triggers, which are ordered by id.
@@ -54,7 +55,7 @@ func (s *Set) add(t *Compiled, kind signal.Kind) {
 		if a.Signal != kind || a.Table == "" {
 			continue
 		}
-		p := place{Table{a.ContentType.Source, a.Schema, a.Table}, Match{t, kind, a.ContentType, math.MaxUint64}}
+		p := place{Table{a.ContentType.Source, a.Schema, a.Table}, Match{t, kind, a.ContentType, math.MaxUint64, a.Columns}}
 		if a.State == Active {
 			p.From = a.Seq
 		}

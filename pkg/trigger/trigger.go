@@ -25,6 +25,26 @@ const (
 	OrderNone   Ordering = "none"
 )
 
+// Mode says what becomes of the messages of a trigger.
+type Mode string
+
+// Modes. The empty one is Live.
+const (
+	Live   Mode = "live"
+	Shadow Mode = "shadow" // they are rendered and recorded, and sent nowhere
+)
+
+// OnMissing says what to do about something that templates name and that is not there.
+type OnMissing string
+
+// What can be done. For a value that the log does not hold, the empty OnMissing is Fetch,
+// and Empty where the row is deleted; for a column that the table lost, it is Park.
+const (
+	Fetch OnMissing = "fetch" // read the row by its key
+	Park  OnMissing = "park"  // the delivery waits until somebody mends it
+	Empty OnMissing = "empty" // it is empty
+)
+
 // Trigger is one trigger, in the field names of the API. Decode makes it; it is not
 // changed once it is shared. Its JSON form is what the API shows, without the
 // read-only fields (the secrets are in clear: see Redact).
@@ -38,10 +58,16 @@ type Trigger struct {
 	Webhooks      []Webhook       `json:"webhooks"`
 	Queues        []Queue         `json:"msg_broker_queues"`
 	Actions       []Queue         `json:"actions"`
-	Payload       json.RawMessage `json:"payload"` // as written, keys in the author's order; nil = the envelope
+	Payload       json.RawMessage `json:"payload"`                  // as written, keys in the author's order; nil = as the format says
+	PayloadFormat string          `json:"payload_format,omitempty"` // of payload.Formats; "" = the configuration's
 	Condition     string          `json:"condition,omitempty"`
+	Fields        []string        `json:"fields,omitempty"` // an update fires only if it changed one of them
 	Ordering      Ordering        `json:"ordering,omitempty"`
 	OrderingKey   string          `json:"ordering_key,omitempty"`
+	Mode          Mode            `json:"mode,omitempty"`
+
+	OnMissingValue  OnMissing `json:"on_missing_value,omitempty"`  // Fetch, Park or Empty
+	OnMissingColumn OnMissing `json:"on_missing_column,omitempty"` // Park or Empty
 
 	CreatedAt time.Time `json:"-"`
 	UpdatedAt time.Time `json:"-"`
@@ -69,6 +95,7 @@ type Webhook struct {
 	URL         string   `json:"url"`
 	HTTPMethod  string   `json:"http_method"`
 	Headers     Headers  `json:"headers,omitzero"`
+	Secret      Secrets  `json:"secret,omitzero"`        // signs the requests
 	TimeoutSecs *float64 `json:"timeout_secs,omitempty"` // > 0 and finite; nil = the operator's maximum
 	Batch       int      `json:"batch,omitempty"`        // payloads in one request, as a JSON array; 0 = each in its own
 	Limits
@@ -82,6 +109,13 @@ type Queue struct {
 	Parameters  Params   `json:"parameters,omitzero"`
 	TimeoutSecs *float64 `json:"timeout_secs,omitempty"`
 	Limits
+}
+
+// Secrets are the secrets of a webhook: several while one takes the place of another. In
+// JSON they are a string or a list of strings, as the author wrote.
+type Secrets struct {
+	Values []string
+	Listed bool
 }
 
 // Headers are HTTP headers in the author's order, without two of one name. In JSON
@@ -196,6 +230,24 @@ func (c *ConfigSignal) UnmarshalJSON(b []byte) error {
 	var err error
 	c.Signal, err = signal.Parse(v.Signal)
 	return err
+}
+
+// MarshalJSON writes a string, or a list if the author did.
+func (s Secrets) MarshalJSON() ([]byte, error) {
+	if !s.Listed && len(s.Values) == 1 {
+		return marshal(s.Values[0])
+	}
+	return marshal(s.Values)
+}
+
+// UnmarshalJSON reads a string or a list of strings.
+func (s *Secrets) UnmarshalJSON(b []byte) error {
+	*s = Secrets{Listed: bytes.HasPrefix(b, []byte{'['})}
+	if s.Listed {
+		return json.Unmarshal(b, &s.Values)
+	}
+	s.Values = make([]string, 1)
+	return json.Unmarshal(b, &s.Values[0])
 }
 
 // MarshalJSON writes an object in the order of hs.

@@ -9,14 +9,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/sink"
 )
 
 // Env is what Validate has to know of the daemon around it. Nil functions and nil
 // lists check nothing, except that without Broker or Action none is known.
 type Env struct {
-	// Webhook is the kind of all webhooks; its Check gets url, http_method and headers
-	// (map[string]any) as params.
+	// Webhook is the kind of all webhooks; its Check gets url, http_method, headers
+	// (map[string]any) and secret ([]string) as params.
 	Webhook sink.Kind
 	// CheckURL says why the operator does not allow to send to a URL. An error that is
 	// a *Problem keeps its code.
@@ -32,8 +33,9 @@ type Env struct {
 	BrokerNames, ActionNames []string
 	// Resolve finds the table of a content type. See Resolution for its errors.
 	Resolve func(ctx context.Context, c ContentType) (Table, error)
-	// Compile checks everything that is a template.
-	Compile func(t *Trigger) []Problem
+	// Compile checks everything that is a template, and says what is right but perhaps
+	// not meant.
+	Compile func(t *Trigger) ([]Problem, []string)
 	// Longest time that one attempt may take; 0 = no bound.
 	MaxWebhookTimeout, MaxBrokerTimeout, MaxActionTimeout time.Duration
 }
@@ -123,8 +125,16 @@ func Validate(ctx context.Context, t *Trigger, env Env) Verdict {
 	if len(t.Webhooks)+len(t.Queues)+len(t.Actions) == 0 {
 		v.warn("the trigger has no destination: it sends nothing")
 	}
+	if t.Mode == Shadow {
+		v.warn("mode shadow: everything is rendered and recorded, nothing is sent")
+	}
+	if s := t.Signals(); len(t.Fields) > 0 && len(t.ConfigSignals) > 0 && !s.Has(signal.PreSave) && !s.Has(signal.PostSave) {
+		v.warn("fields concerns updates only, and none of the signals is raised by one")
+	}
 	if env.Compile != nil {
-		v.Problems = Join(v.Problems, env.Compile(t))
+		problems, warnings := env.Compile(t)
+		v.Problems = Join(v.Problems, problems)
+		v.Warnings = append(v.Warnings, warnings...)
 	}
 	return v.Verdict
 }
@@ -206,24 +216,7 @@ func contentTypeAllowed(patterns []string, c ContentType) bool {
 		return true
 	}
 	name := strings.ToLower(c.Name().String())
-	return slices.ContainsFunc(patterns, func(p string) bool { return glob(strings.ToLower(p), name) })
-}
-
-func glob(pattern, s string) bool {
-	head, tail, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == s
-	}
-	if !strings.HasPrefix(s, head) {
-		return false
-	}
-	s = s[len(head):]
-	for i := 0; i <= len(s); i++ {
-		if glob(tail, s[i:]) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(patterns, func(p string) bool { return signal.Glob(strings.ToLower(p), name) })
 }
 
 func (v *validator) webhook(at string, w *Webhook) {
@@ -233,6 +226,11 @@ func (v *validator) webhook(at string, w *Webhook) {
 	for _, h := range w.Headers {
 		if h.Value == Redacted {
 			v.add(at+"/headers/"+escapePointer(h.Name), CodeSecret, nothingStored)
+		}
+	}
+	for i, s := range w.Secret.Values {
+		if s == Redacted {
+			v.add(at+w.Secret.pointer(i), CodeSecret, nothingStored)
 		}
 	}
 	v.timeout(at, w.TimeoutSecs, v.env.MaxWebhookTimeout)
@@ -255,8 +253,13 @@ func (v *validator) url(at string, w *Webhook) {
 		for _, h := range w.Headers {
 			headers[h.Name] = h.Value
 		}
-		params := map[string]any{"url": w.URL, "http_method": w.HTTPMethod, "headers": headers}
+		params := map[string]any{"url": w.URL, "http_method": w.HTTPMethod, "headers": headers, "secret": w.Secret.Values}
 		found = fromSink(at, v.env.Webhook.Check(map[string]any{}, params))
+	}
+	for i, p := range found {
+		if !w.Secret.Listed && strings.HasPrefix(p.Pointer, at+"/secret/") {
+			found[i].Pointer = at + "/secret"
+		}
 	}
 	if !slices.ContainsFunc(found, func(p Problem) bool { return p.Pointer == at+"/url" }) {
 		if v.env.CheckURL != nil {

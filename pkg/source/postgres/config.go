@@ -51,6 +51,15 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
+// Database is the name of the database, "" if the URL does not parse.
+func (c Config) Database() string {
+	p, err := pgx.ParseConfig(c.URL)
+	if err != nil {
+		return ""
+	}
+	return p.Database
+}
+
 // Validate returns everything that is wrong with c, nil if nothing is. It does not
 // connect. No error carries the password.
 func (c Config) Validate() []error {

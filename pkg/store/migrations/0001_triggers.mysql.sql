@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS activations (
     seq          VARCHAR(20) NOT NULL, -- 64 bits without sign
     position     MEDIUMTEXT NOT NULL,
     blocker      MEDIUMTEXT NOT NULL,
+    depends_on   MEDIUMTEXT NOT NULL, -- JSON list of columns; null = not known
     PRIMARY KEY (trigger_id, place),
     FOREIGN KEY (trigger_id) REFERENCES triggers (id) ON DELETE CASCADE
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

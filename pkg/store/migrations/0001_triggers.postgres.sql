@@ -31,6 +31,7 @@ CREATE TABLE activations (
     seq          text NOT NULL, -- 64 bits without sign: more than bigint holds
     position     text NOT NULL,
     blocker      text NOT NULL,
+    depends_on   text NOT NULL, -- JSON list of columns; null = not known
     PRIMARY KEY (trigger_id, place)
 );
 

@@ -19,7 +19,7 @@ var (
 	noKey     = store.Key{Name: store.KeepClear}
 )
 
-const secretFields = `,"webhooks":[{"url":"https://example.com","headers":{"Authorization":"hunter2-a","X-Other":"hunter2-b"}}],
+const secretFields = `,"webhooks":[{"url":"https://example.com","headers":{"Authorization":"hunter2-a","X-Other":"hunter2-b"},"secret":["hunter2-g","hunter2-h"]}],
 	"msg_broker_queues":[{"name":"k","conn_details":{"password":"hunter2-c","port":5432,"big":1.50},"parameters":{"x":"hunter2-d","flag":true,"~/":"hunter2-e"}}],
 	"actions":[{"name":"f","parameters":{"payload":"hunter2-f"}}]`
 

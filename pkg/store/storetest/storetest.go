@@ -142,6 +142,7 @@ func testTriggers(t *testing.T, url string) {
 		Activations: []trigger.Activation{{
 			ContentType: signal.ContentType{Source: "shop", AppLabel: "myapp", ModelName: "Sale"}, Signal: signal.PostSave,
 			Schema: "public", Table: "myapp_sale", State: trigger.Active, Seq: math.MaxUint64, Position: "0/16B3748",
+			Columns: []string{"id", `a "quoted", one`},
 		}},
 	}
 	if err := s.CreateTrigger(t.Context(), &r); err != nil {
@@ -266,7 +267,7 @@ func testActivations(t *testing.T, url string) {
 	r := create(t, s, "")
 	as := []trigger.Activation{
 		{ContentType: signal.ContentType{AppLabel: "z", ModelName: "Y"}, Signal: signal.PreSave, State: trigger.Pending},
-		{ContentType: signal.ContentType{AppLabel: "a", ModelName: "B"}, Signal: signal.Truncate, State: trigger.Activating, Blocker: "pid 7"},
+		{ContentType: signal.ContentType{AppLabel: "a", ModelName: "B"}, Signal: signal.Truncate, State: trigger.Activating, Blocker: "pid 7", Columns: []string{}},
 	}
 	if err := s.SaveActivations(t.Context(), r.Trigger.ID, r.Revision, as); err != nil {
 		t.Fatal(err)
@@ -306,6 +307,8 @@ func testQueries(t *testing.T, url string) {
 		{trigger.Query{ContentType: "myapp.other"}, ""},
 		{trigger.Query{Signal: "pre_save"}, ""},
 		{trigger.Query{Source: "shop"}, ""},
+		{trigger.Query{Mode: trigger.Live, Limit: 1}, "t0"},
+		{trigger.Query{Mode: trigger.Shadow}, ""},
 	} {
 		rs, err := s.Triggers(t.Context(), c.q)
 		if err != nil {
