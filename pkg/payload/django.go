@@ -32,7 +32,7 @@ func appendDjango(dst []byte, v change.Value) []byte {
 	case change.Array:
 		return change.AppendString(dst, pythonArray(v.Text))
 	case change.Object:
-		return change.AppendString(dst, string(toASCII(spaced(v.Text), 0)))
+		return change.AppendBytes(dst, spaced(v.Text))
 	}
 	return v.AppendJSON(dst)
 }
@@ -180,7 +180,7 @@ func pythonArray(text string) string {
 			dst = change.AppendString(dst, string(item))
 		}
 	}
-	return string(toASCII(append(dst, ']'), 0))
+	return string(append(dst, ']'))
 }
 
 // spaced writes compact JSON with the spaces of Python.
