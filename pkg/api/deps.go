@@ -54,7 +54,8 @@ func (e *UnavailableError) Error() string { return fmt.Sprintf("%s: %s", e.Code,
 
 // Deps is what the API answers from.
 type Deps struct {
-	Triggers Triggers
+	Triggers  Triggers
+	Previewer Previewer
 	// Secret says which details and parameters of brokers are secrets.
 	Secret trigger.SecretParam
 	// Sources gives the state of each source, ordered as configured.

@@ -23,6 +23,7 @@ import (
 
 type api struct {
 	Deps
+	limits   limits
 	metrics  *metrics
 	inFlight chan struct{}
 }

@@ -145,7 +145,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // newHandler puts the routes behind what every request goes through, outermost first:
 // identification and measuring, bounding, authentication, the trailing slash.
 func newHandler(tokens []Token, deps Deps) (http.Handler, error) {
-	a := &api{Deps: deps}
+	a := &api{Deps: deps, limits: newLimits()}
 	var err error
 	if a.metrics, err = newMetrics(deps.Metrics); err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ func newHandler(tokens []Token, deps Deps) (http.Handler, error) {
 type route struct {
 	method, path string
 	handle       handler
-	write        bool // needs the scope admin
+	write        bool // needs the scope admin: it writes, sends, or shows what is in the database
 	body         bodyUse
 }
 
@@ -185,6 +185,10 @@ func (a *api) routes() []route {
 		{http.MethodPut, one, a.replaceTrigger, true, jsonBody},
 		{http.MethodPatch, one, a.patchTrigger, true, patchBody},
 		{http.MethodDelete, one, a.deleteTrigger, true, noBody},
+		{http.MethodPost, triggers + "/preview", a.previewNew, true, jsonBody},
+		{http.MethodPost, one + "/preview", a.previewStored, true, maybeJSON},
+		{http.MethodPost, one + "/test", a.testStored, true, maybeJSON},
+		{http.MethodGet, one + "/shadow", a.listShadow, true, noBody},
 		{http.MethodGet, byName, a.getByName, false, noBody},
 		{http.MethodPut, byName, a.putByName, true, jsonBody},
 		{http.MethodGet, "/api/content-types", a.listContentTypes, false, noBody},

@@ -145,6 +145,41 @@ var kafkaKind = sink.Kind{
 	},
 }
 
+// previewer answers with what it was asked.
+type previewer struct{ service *service }
+
+func (p previewer) answer(id int64, s *trigger.Sample) (api.Preview, error) {
+	if id != 0 {
+		if _, err := p.service.store.Trigger(context.Background(), id); err != nil {
+			return api.Preview{}, err
+		}
+	}
+	request := api.PreviewRequest{At: "/webhooks/0", Kind: "webhook", ID: "x", Headers: map[string]string{"A": "b"}, Result: &api.TestResult{Status: "accepted"}}
+	return api.Preview{
+		Matched: true, Reason: fmt.Sprintf("%s %d %d %v", s.Operation, len(s.After), len(s.Key), s.Latest),
+		Sample: api.PreviewSample{From: "given"}, Events: []api.PreviewEvent{{Signal: "post_save", Requests: []api.PreviewRequest{request}}},
+	}, nil
+}
+
+func (p previewer) PreviewNew(_ context.Context, t *trigger.Trigger, s *trigger.Sample) (api.Preview, error) {
+	out, err := p.answer(0, s)
+	out.Reason += " " + t.Name
+	return out, err
+}
+
+func (p previewer) Preview(_ context.Context, id int64, s *trigger.Sample) (api.Preview, error) {
+	return p.answer(id, s)
+}
+
+func (p previewer) Test(_ context.Context, id int64, s *trigger.Sample) (api.Preview, error) {
+	return p.answer(id, s)
+}
+
+func (p previewer) Shadow(_ context.Context, id int64) ([]api.ShadowMessage, error) {
+	_, err := p.answer(id, &trigger.Sample{})
+	return []api.ShadowMessage{{At: time.Now(), Destination: "d1", ID: "x", Signal: "post_save", Headers: map[string]string{}}}, err
+}
+
 type server struct {
 	t       *testing.T
 	service *service
@@ -184,7 +219,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 		MaxWebhookTimeout:   30 * time.Second,
 	}
 	deps := api.Deps{
-		Triggers: svc, Log: log, Metrics: prometheus.NewRegistry(),
+		Triggers: svc, Previewer: previewer{svc}, Log: log, Metrics: prometheus.NewRegistry(),
 		Secret:  func(_, _, _, param string) bool { return param == "sasl_password" },
 		Sources: func(context.Context) []api.Source { return []api.Source{{Name: "shop", State: "streaming"}} },
 		ContentTypes: func(_ context.Context, source string) ([]api.ContentType, error) {

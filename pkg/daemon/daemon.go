@@ -118,7 +118,7 @@ func (d *daemon) openTriggers(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := d.surround.compiler()
 	d.triggers = &triggers{
-		store: d.store, compiler: c, sources: d.sources, deliver: d.deliver, log: d.log, ctx: background, secret: d.surround.secret,
+		store: d.store, compiler: c, sources: d.sources, deliver: d.deliver, log: d.log, ctx: background, secret: d.surround.secret, shadow: d.surround.shadow,
 		compiled: map[int64]*trigger.Compiled{}, active: map[int64]*activation{},
 	}
 	for _, t := range d.sources.all() {
@@ -191,7 +191,7 @@ func (d *daemon) awaitSources(ctx context.Context) {
 func (d *daemon) listen(ctx context.Context) error {
 	var err error
 	d.admin, err = api.New(d.cfg.API(), api.Deps{
-		Triggers: d.triggers, Secret: d.triggers.secret, Sources: d.status, ContentTypes: d.sources.contentTypes,
+		Triggers: d.triggers, Previewer: d.triggers, Secret: d.triggers.secret, Sources: d.status, ContentTypes: d.sources.contentTypes,
 		Brokers: d.surround.brokers(), DynamicValues: d.surround.resolver.Names(), Log: d.log, Metrics: d.registry,
 	})
 	if err != nil {

@@ -175,14 +175,20 @@ func (t *tail) stalled() string {
 	return ""
 }
 
-// broken says why a revision of a trigger cannot render what comes of this source.
-func (t *tail) broken(id, revision int64) *trigger.Broken {
+// running is the pipeline, nil before the source is prepared.
+func (t *tail) running() *pipeline.Pipeline {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.pipe == nil {
+	return t.pipe
+}
+
+// broken says why a revision of a trigger cannot render what comes of this source.
+func (t *tail) broken(id, revision int64) *trigger.Broken {
+	p := t.running()
+	if p == nil {
 		return nil
 	}
-	return t.pipe.Broken(id, revision)
+	return p.Broken(id, revision)
 }
 
 // publishLogged publishes without anybody who waits for the answer.

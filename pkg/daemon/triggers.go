@@ -11,6 +11,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
+	"github.com/waltrigger/waltrigger/pkg/sink/shadow"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
@@ -29,6 +30,7 @@ type triggers struct {
 	compiler *trigger.Compiler // without the checks that ask a source
 	env      trigger.Env
 	secret   trigger.SecretParam
+	shadow   *shadow.Records
 	sources  *sources
 	deliver  *deliver.Deliverer
 	log      *slog.Logger
@@ -312,6 +314,7 @@ func (s *triggers) reload(ctx context.Context) error {
 		}
 	}
 	s.deliver.Keep(func(id string) bool { return known[id] })
+	s.shadow.Keep(func(id string) bool { return known[id] })
 	for _, t := range s.sources.all() {
 		t.use(s.view)
 	}

@@ -101,7 +101,7 @@ func (r *renderer) look(h *hit) (fires bool) {
 	if c.Op == change.Update && k.compares() {
 		switch {
 		case c.Image == change.ImageFull:
-			if k.fields != nil && !slices.ContainsFunc(k.fields, func(i int) bool { return payload.Differs(c, i) }) {
+			if k.fields != nil && !k.differs(c) {
 				return false
 			}
 		case h.Trigger.Trigger.OnMissingColumn != trigger.Empty:
@@ -138,6 +138,11 @@ func (r *renderer) needs(s *step, t *change.Table) []int {
 		}
 	}
 	return k.needsAll
+}
+
+// differs reports whether an update changed one of the fields.
+func (k *check) differs(c *change.Change) bool {
+	return slices.ContainsFunc(k.fields, func(i int) bool { return payload.Differs(c, i) })
 }
 
 // broken says what the table lacks, from the first change on that was seen so.

@@ -14,16 +14,16 @@ import (
 )
 
 // order gives a delivery its key and lanes.
-func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
+func (r *renderer) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
 	switch {
 	case t.Trigger.Ordering == trigger.OrderNone:
 		return nil
 	case t.Trigger.Ordering == trigger.OrderSource:
 		dl.NLane, dl.Lanes[0] = 1, 1
-		dl.Message.Key = []byte(p.name) // one key, or a broker spreads them over its partitions
+		dl.Message.Key = []byte(r.event.Source) // one key, or a broker spreads them over its partitions
 		return nil
 	case t.OrderingKey != nil:
-		return p.orderByTemplate(dl, pl, t, c)
+		return r.orderByTemplate(dl, pl, t, c)
 	}
 	dl.Table = pl.table
 	if c.Op == change.Truncate || !keyKnown(c.Table, c.Row()) { // all rows, or it may be any
@@ -56,13 +56,13 @@ func (p *Pipeline) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 // the same lane in all of them.
 const anyTable = 1
 
-func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
+func (r *renderer) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
 	dl.Table = anyTable
 	if c.Op == change.Truncate {
 		dl.Message.Key, dl.Barrier = pl.name, true
 		return nil
 	}
-	key, err := t.OrderingKey.Append(nil, &p.r.event)
+	key, err := t.OrderingKey.Append(nil, &r.event)
 	dl.Message.Key = key
 	dl.NLane, dl.Lanes[0] = 1, lane(anyTable, key)
 	if err != nil || c.Op != change.Update || c.Image != change.ImageFull {
@@ -70,9 +70,9 @@ func (p *Pipeline) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Co
 	}
 	old := *c
 	old.After = c.Before
-	p.r.event.Change = &old
-	before, err := t.OrderingKey.Append(nil, &p.r.event)
-	p.r.event.Change = c
+	r.event.Change = &old
+	before, err := t.OrderingKey.Append(nil, &r.event)
+	r.event.Change = c
 	if err == nil && string(before) != string(key) {
 		dl.NLane, dl.Lanes[1] = 2, lane(anyTable, before)
 	}

@@ -100,7 +100,7 @@ func TestOrder(t *testing.T) {
 				pl := b.plan(x.Table)
 				s := &pl.byOp[x.Op][0]
 				b.r.set(&hit{step: s, c: x})
-				if err := b.order(&dl[i], pl, s.Trigger, x); err != nil {
+				if err := b.r.order(&dl[i], pl, s.Trigger, x); err != nil {
 					t.Fatal(err)
 				}
 			}

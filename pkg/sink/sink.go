@@ -39,6 +39,9 @@ const (
 	HeaderContentType = "content-type"       // of the body
 )
 
+// HeaderTest marks a message that somebody sent to try a trigger: its value is true.
+const HeaderTest = "waltrigger-test"
+
 // EventHeaders appends the headers that say what m is about.
 func (m *Message) EventHeaders(dst []Header) []Header {
 	return append(dst, Header{HeaderEventID, m.ID}, Header{HeaderSignal, m.Signal}, Header{HeaderModel, m.Model},

@@ -67,6 +67,13 @@ type Catalog interface {
 	Rows(ctx context.Context, table TableName, columns []string, keys [][]string) (RowSet, error)
 }
 
+// Latest is what a Catalog may offer besides, for people who try a trigger.
+type Latest interface {
+	// Latest reads the row of a table with the highest primary key, or any one of a table
+	// without: none if the table is empty.
+	Latest(ctx context.Context, table TableName) (RowSet, error)
+}
+
 // RowSet is an answer of Catalog.Rows.
 type RowSet struct {
 	Table *change.Table

@@ -313,15 +313,7 @@ func (d *decoder) contentTypes(n *node, ptr string, t *Trigger) {
 	items := d.list(n, ptr, true)
 	for i := range items {
 		var c ContentType
-		d.object(&items[i], fmt.Sprintf("%s/%d", ptr, i), []field{
-			{name: "app_label", required: true, read: func(n *node, p string) { d.identifier(n, p, &c.AppLabel) }},
-			{name: "model_name", synonym: "model", required: true, read: func(n *node, p string) { d.identifier(n, p, &c.ModelName) }},
-			{name: "source", nullable: true, read: func(n *node, p string) { d.name(n, p, &c.Source) }},
-			{name: "allow_missing", read: func(n *node, p string) { d.boolean(n, p, &c.AllowMissing) }},
-		})
-		if l := strings.ToLower(c.AppLabel); l == "information_schema" || strings.HasPrefix(l, "pg_") {
-			d.add(fmt.Sprintf("%s/%d/app_label", ptr, i), CodeNotAllowed, "names the database's own tables; these never fire")
-		}
+		d.contentType(&items[i], fmt.Sprintf("%s/%d", ptr, i), &c)
 		t.ContentTypes = append(t.ContentTypes, c)
 	}
 }

@@ -33,6 +33,10 @@ func (k *compilation) secret(d *Destination, at string, s Secrets) {
 	d.params = append(d.params, slot{name: "secret", text: text, row: -1, fixed: all})
 }
 
+// Describe gives the kind that messages go to, whatever the trigger's mode, and the name of
+// the broker or action.
+func (d *Destination) Describe() (kind, endpoint string) { return d.kind.Name, d.endpoint }
+
 // Show sets the message's parameters and headers as they may be shown: dynamic values are
 // not fetched and stand there by their names, literal secrets are replaced by the marker.
 func (d *Destination) Show(m *sink.Message, rendered []sink.Header) {

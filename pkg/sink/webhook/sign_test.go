@@ -94,8 +94,15 @@ func TestSecretsAreChecked(t *testing.T) {
 	r := sinktest.NewReceiver(t)
 	s, _ := newSink(t, nil)
 	for _, c := range []struct{ secret, why string }{
-		{"hunter2", "must be whsec_"}, {"whsec_", "0 bytes"}, {secret(23, "a"), "23 bytes"}, {secret(65, "a"), "65 bytes"}, {"whsec_hunter2!", "no base64"},
-		{"whsk_hunter2", "v1a"}, {" ", "empty"}, {secret(24, "a") + " hunter2", "must be whsec_"}, {"whsec_" + base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("a", 25))), "no base64"},
+		{"hunter2", "must be whsec_"},
+		{"whsec_", "0 bytes"},
+		{secret(23, "a"), "23 bytes"},
+		{secret(65, "a"), "65 bytes"},
+		{"whsec_hunter2!", "no base64"},
+		{"whsk_hunter2", "v1a"},
+		{" ", "empty"},
+		{secret(24, "a") + " hunter2", "must be whsec_"},
+		{"whsec_" + base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("a", 25))), "no base64"},
 	} {
 		m := message(r.URL)
 		m.Params["secret"] = c.secret

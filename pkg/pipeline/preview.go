@@ -1,0 +1,103 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/signal"
+	"github.com/waltrigger/waltrigger/pkg/trigger"
+)
+
+// Preview is what a signal of a change makes a trigger do.
+type Preview struct {
+	Signal   signal.Kind
+	ID       string // of the event
+	Matched  bool
+	Reason   string // why not
+	Messages []Rendered
+}
+
+// Rendered is a delivery as it is rendered for a destination, without what is resolved at
+// each attempt. It belongs to no ledger.
+type Rendered struct {
+	*trigger.Destination
+	*deliver.Delivery
+	Err error // it cannot be rendered: it would wait
+}
+
+// Preview renders what a change would make t do, and sends nothing. The database is asked
+// as it would be. It is for a change that somebody made up, whatever t's activation says.
+// Any goroutine.
+func (p *Pipeline) Preview(ctx context.Context, t *trigger.Compiled, name signal.ContentType, c *change.Change) []Preview {
+	var out []Preview
+	for kind := range signal.Kinds {
+		if signal.Of(c.Op).Has(kind) && t.Trigger.Signals().Has(kind) {
+			out = append(out, p.preview(ctx, trigger.Match{
+				Trigger: t, Kind: kind, ContentType: name, Columns: t.DependsOn(p.name, c.Table.Schema, c.Table.Name),
+			}, c))
+		}
+	}
+	return out
+}
+
+// previewLookup bounds what a preview asks of the database.
+const previewLookup = 5 * time.Second
+
+func (p *Pipeline) preview(ctx context.Context, m trigger.Match, c *change.Change) Preview {
+	ctx, cancel := context.WithTimeout(ctx, previewLookup)
+	defer cancel()
+	rows := newLookup(p.relations, p.m)
+	r := p.newRenderer(rows)
+	s := p.newStep(m, c.Table)
+	h := hit{step: &s, c: c}
+	if c.Row() != nil && (s.follows() || r.fetches(&s, c)) {
+		r.lookErr = r.ask(ctx, rows, []event{{&s, c}})
+	}
+	out := Preview{Signal: m.Kind, Matched: r.fires(&h)}
+	r.set(&h)
+	out.ID = string(r.event.AppendID(nil))
+	if !out.Matched {
+		out.Reason = r.whyNot(&h)
+		return out
+	}
+	pl := &plan{name: []byte(c.Table.Schema + "." + c.Table.Name), table: anyTable, seed: p.seed, hiddenKey: p.cfg.Hidden.HidesKey(c.Table)}
+	for _, d := range m.Trigger.Destinations {
+		out.Messages = append(out.Messages, r.render(pl, &h, d, out.ID))
+	}
+	return out
+}
+
+// render renders h for one destination.
+func (r *renderer) render(pl *plan, h *hit, d *trigger.Destination, id string) Rendered {
+	dl := &deliver.Delivery{}
+	m := &dl.Message
+	m.ID, m.Signal, m.Model, m.Committed = id+"_"+d.ID, h.Kind.String(), h.model, h.c.Tx.Committed
+	if h.err != nil {
+		return Rendered{d, dl, h.err}
+	}
+	var errs [3]error
+	m.Body, m.ContentType, errs[0] = h.Trigger.Payload.Append(nil, &r.event)
+	errs[1] = r.order(dl, pl, h.Trigger, h.c)
+	dl.Rendered, errs[2] = d.Render(&r.event)
+	return Rendered{d, dl, errors.Join(errs[:]...)}
+}
+
+// whyNot says why h does not fire.
+func (r *renderer) whyNot(h *hit) string {
+	c := h.c
+	if h.check != nil && h.check.fields != nil && c.Op == change.Update && c.Image == change.ImageFull && !h.check.differs(c) {
+		changed, _ := (&payload.Event{Change: c}).Changed()
+		what := "nothing"
+		if len(changed) > 0 {
+			what = strings.Join(changed, ", ")
+		}
+		return fmt.Sprintf("the update changed %s, and none of fields: %s", what, strings.Join(h.Trigger.Trigger.Fields, ", "))
+	}
+	return "the condition is false"
+}
