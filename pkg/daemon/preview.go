@@ -117,11 +117,11 @@ func notRaised(t *trigger.Trigger, op change.Op) string {
 
 // shown is a message as it may be seen.
 func shown(at string, r pipeline.Rendered) api.PreviewRequest {
-	m := r.Message
-	r.Show(&m, r.Rendered)
-	kind, name := r.Describe()
+	m := r.Delivery.Message
+	r.Destination.Show(&m, r.Delivery.Rendered)
+	kind, name := r.Destination.Describe()
 	out := api.PreviewRequest{
-		At: at, Destination: r.ID, Kind: kind, Name: name, ID: m.ID, Key: string(m.Key),
+		At: at, Destination: r.Destination.ID, Kind: kind, Name: name, ID: m.ID, Key: string(m.Key),
 		ContentType: m.ContentType, Bytes: len(m.Body), Headers: map[string]string{}, Parameters: m.Params,
 	}
 	if r.Err != nil {
@@ -178,8 +178,8 @@ func (s *triggers) send(ctx context.Context, t *trigger.Trigger, r pipeline.Rend
 	case t.Mode == trigger.Shadow:
 		return &api.TestResult{Status: "not_sent", Code: "shadow", Detail: "the trigger is in mode shadow"}
 	}
-	m := r.Message
-	err := s.deliver.Once(ctx, r.Destination, &m, r.Rendered, sink.Header{Name: sink.HeaderTest, Value: "true"})
+	m := r.Delivery.Message
+	err := s.deliver.Once(ctx, r.Destination, &m, r.Delivery.Rendered, sink.Header{Name: sink.HeaderTest, Value: "true"})
 	if err == nil {
 		return &api.TestResult{Status: "accepted"}
 	}

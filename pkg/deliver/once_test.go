@@ -3,20 +3,17 @@ package deliver
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
 )
 
 func TestOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := New(DefaultConfig(), NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+		d := deliverer(t, DefaultConfig(), nil)
 		r := &receiver{}
 		r.kind = sink.Kind{Name: "memory", Open: func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return r, nil }}
 		headers := []sink.Header{{Name: "A", Value: "1"}}

@@ -26,9 +26,9 @@ type Preview struct {
 // Rendered is a delivery as it is rendered for a destination, without what is resolved at
 // each attempt. It belongs to no ledger.
 type Rendered struct {
-	*trigger.Destination
-	*deliver.Delivery
-	Err error // it cannot be rendered: it would wait
+	Destination *trigger.Destination
+	Delivery    *deliver.Delivery
+	Err         error // it cannot be rendered: it would wait
 }
 
 // Preview renders what a change would make t do, and sends nothing. The database is asked
@@ -66,7 +66,7 @@ func (p *Pipeline) preview(ctx context.Context, m trigger.Match, c *change.Chang
 		out.Reason = r.whyNot(&h)
 		return out
 	}
-	pl := &plan{name: []byte(c.Table.Schema + "." + c.Table.Name), table: anyTable, seed: p.seed, hiddenKey: p.cfg.Hidden.HidesKey(c.Table)}
+	pl := &plan{name: []byte(c.Table.Schema + "." + c.Table.Name), table: anyTable, hiddenKey: p.cfg.Hidden.HidesKey(c.Table)}
 	for _, d := range m.Trigger.Destinations {
 		out.Messages = append(out.Messages, r.render(pl, &h, d, out.ID))
 	}

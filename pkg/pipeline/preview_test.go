@@ -49,12 +49,12 @@ func TestPreview(t *testing.T) {
 					}
 					for _, m := range p.Messages {
 						if m.Err != nil {
-							got = append(got, m.Message.ID+" error")
+							got = append(got, m.Delivery.Message.ID+" error")
 						} else {
-							got = append(got, m.Message.ID+" key "+string(m.Message.Key)+": "+string(m.Message.Body))
+							got = append(got, m.Delivery.Message.ID+" key "+string(m.Delivery.Message.Key)+": "+string(m.Delivery.Message.Body))
 						}
-						if m.Message.Model != "x.sale" || m.Message.Committed.IsZero() {
-							t.Errorf("message %+v", m.Message)
+						if m.Delivery.Message.Model != "x.sale" || m.Delivery.Message.Committed.IsZero() {
+							t.Errorf("message %+v", m.Delivery.Message)
 						}
 					}
 				}
@@ -80,7 +80,7 @@ func TestPreviewWhileTheDatabaseIsAway(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 		var m sink.Message
-		if got[0].Messages[0].Show(&m, got[0].Messages[0].Rendered); m.Params["url"] == "" {
+		if got[0].Messages[0].Destination.Show(&m, got[0].Messages[0].Delivery.Rendered); m.Params["url"] == "" {
 			t.Errorf("shown %+v", m)
 		}
 	})
