@@ -53,7 +53,7 @@ func (s *triggers) List(ctx context.Context, q trigger.Query) ([]trigger.Record,
 	records, err := s.store.Triggers(ctx, q)
 	out := records[:0]
 	for _, r := range records {
-		if r.Broken = s.broken(r); (q.State == "" || q.State == r.State()) && (limit <= 0 || len(out) < limit) {
+		if s.inForce(&r); (q.State == "" || q.State == r.State()) && (limit <= 0 || len(out) < limit) {
 			out = append(out, r)
 		}
 	}
@@ -62,38 +62,12 @@ func (s *triggers) List(ctx context.Context, q trigger.Query) ([]trigger.Record,
 
 func (s *triggers) Get(ctx context.Context, id int64) (trigger.Record, error) {
 	r, err := s.store.Trigger(ctx, id)
-	return s.withBroken(r, err)
+	return s.shown(r, err)
 }
 
 func (s *triggers) ByName(ctx context.Context, name string) (trigger.Record, error) {
 	r, err := s.store.TriggerByName(ctx, name)
-	return s.withBroken(r, err)
-}
-
-func (s *triggers) withBroken(r trigger.Record, err error) (trigger.Record, error) {
-	if err == nil {
-		r.Broken = s.broken(r)
-	}
-	return r, s.told(err)
-}
-
-// broken says why a trigger cannot render, if it is active.
-func (s *triggers) broken(r trigger.Record) *trigger.Broken {
-	if !r.Trigger.Active {
-		return nil
-	}
-	s.mu.Lock()
-	c := s.compiled[r.Trigger.ID]
-	s.mu.Unlock()
-	if c != nil && c.Revision == r.Revision && c.Broken != nil {
-		return &trigger.Broken{Reason: c.Broken.Error()}
-	}
-	for _, t := range s.sources.all() {
-		if b := t.broken(r.Trigger.ID, r.Revision); b != nil {
-			return b
-		}
-	}
-	return nil
+	return s.shown(r, err)
 }
 
 func (s *triggers) Check(ctx context.Context, id int64, t *trigger.Trigger) []trigger.Problem {
