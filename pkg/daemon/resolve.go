@@ -230,8 +230,20 @@ func (s *sources) columnsOf(c trigger.ContentType, names []string) []string {
 	return out
 }
 
-// doubts warns of what a compiled trigger names and deletes do not carry.
+// doubts warns of what is right in a compiled trigger and perhaps not meant.
 func (s *sources) doubts(c *trigger.Compiled) []string {
+	out := s.deleted(c)
+	for _, ct := range c.Trigger.ContentTypes {
+		_, info, ok := s.table(ct)
+		if ok && len(info.Columns) > 0 && !slices.ContainsFunc(info.Columns, func(col source.ColumnInfo) bool { return !s.hidden.Hides(info.Schema, info.Name, col.Name) }) {
+			out = append(out, fmt.Sprintf("%s: settings.hidden_columns hides every column of table %s: no event shows anything of a row", ct.Name(), info.TableName))
+		}
+	}
+	return out
+}
+
+// deleted warns of what a compiled trigger names and deletes do not carry.
+func (s *sources) deleted(c *trigger.Compiled) []string {
 	signals := c.Trigger.Signals()
 	if !signals.Has(signal.PreDelete) && !signals.Has(signal.PostDelete) {
 		return nil

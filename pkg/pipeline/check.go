@@ -13,6 +13,7 @@ import (
 // check is what has to be seen of a change of one table before it fires a step.
 type check struct {
 	fields []int    // an update fires only if it changed one of them; nil = whatever it changed
+	keys   []string // the same: foreign keys, whose columns the catalog knows
 	old    bool     // whether an update fires cannot be told without the whole old row
 	needs  []int    // columns that the templates name
 	lost   []string // columns that the trigger depends on and that the table has no more
@@ -56,16 +57,17 @@ func newCheck(m *trigger.Match, t *change.Table, hides *payload.Hidden) *check {
 		k.old = k.old || name == "" || i < 0 || !slices.Contains(t.Key, i)
 	}
 	for _, name := range m.Trigger.Trigger.Fields {
-		k.fields = append(k.fields, fieldColumns(t, name)...)
-	}
-	if len(m.Trigger.Trigger.Fields) > 0 && k.fields == nil {
-		k.fields = []int{} // of other tables
+		if columns := fieldColumns(t, name); columns != nil {
+			k.fields = append(k.fields, columns...)
+		} else {
+			k.keys = append(k.keys, name)
+		}
 	}
 	return k
 }
 
 // fieldColumns are the columns that a name in fields stands for: a column, the key, or a
-// foreign key by Django's name.
+// foreign key by Django's usual name; nil if t alone does not tell.
 func fieldColumns(t *change.Table, name string) []int {
 	if i := t.Lookup(name); i >= 0 {
 		return []int{i}
@@ -85,7 +87,10 @@ func (k *check) empty() bool {
 }
 
 // compares reports whether the old row has to be looked at.
-func (k *check) compares() bool { return k.fields != nil || k.old }
+func (k *check) compares() bool { return k.filters() || k.old }
+
+// filters reports whether not every update fires.
+func (k *check) filters() bool { return k.fields != nil || k.keys != nil }
 
 // can reports whether what the templates name can be had of the table.
 func (k *check) can() bool { return len(k.lost) == 0 && len(k.hidden) == 0 }
@@ -101,7 +106,7 @@ func (r *renderer) look(h *hit) (fires bool) {
 	if c.Op == change.Update && k.compares() {
 		switch {
 		case c.Image == change.ImageFull:
-			if k.fields != nil && !k.differs(c) {
+			if k.filters() && !r.differs(k, c) {
 				return false
 			}
 		case h.Trigger.Trigger.OnMissingColumn != trigger.Empty:
@@ -141,8 +146,20 @@ func (r *renderer) needs(s *step, t *change.Table) []int {
 }
 
 // differs reports whether an update changed one of the fields.
-func (k *check) differs(c *change.Change) bool {
-	return slices.ContainsFunc(k.fields, func(i int) bool { return payload.Differs(c, i) })
+func (r *renderer) differs(k *check, c *change.Change) bool {
+	if slices.ContainsFunc(k.fields, func(i int) bool { return payload.Differs(c, i) }) {
+		return true
+	}
+	for _, name := range k.keys {
+		rel := r.relations.known.Load().get(c.Table, name)
+		if rel != nil && slices.ContainsFunc(rel.Columns, func(column string) bool {
+			i := c.Table.Lookup(column)
+			return i >= 0 && payload.Differs(c, i)
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // broken says what the table lacks, from the first change on that was seen so.

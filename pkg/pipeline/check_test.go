@@ -26,12 +26,14 @@ func TestFieldsFilter(t *testing.T) {
 		{`["customer"]`, []change.Change{unchanged, changed}, []string{"update 1"}},
 		{`["pk"]`, []change.Change{unchanged, changed, update(values("3", "5", "7"), values("4", "5", "7"))}, []string{"update 4"}},
 		{`["nothing"]`, []change.Change{unchanged, changed}, nil},
+		{`["pair"]`, []change.Change{unchanged, changed}, []string{"update 2"}}, // of id and n
 		// Unchanged values that the log left out did not change.
 		{`["n"]`, []change.Change{update(values("1", "5", "7"), values("1", "-", "8"))}, nil},
 		// What is no update fires whatever it holds.
 		{`["n"]`, []change.Change{insert("1", "null", "7"), remove("2", "5", "7"), {Op: change.Truncate}}, []string{"insert 1", "delete 2", "truncate "}},
 	} {
 		run(t, func(t *testing.T, b *bench) {
+			b.shop()
 			b.use(hook("w", "{{ operation }} {{ key.id }}", `"fields":`+c.fields))
 			b.log.batches <- transaction(1, c.changes...)
 			time.Sleep(time.Second)

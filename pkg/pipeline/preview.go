@@ -91,7 +91,7 @@ func (r *renderer) render(pl *plan, h *hit, d *trigger.Destination, id string) R
 // whyNot says why h does not fire.
 func (r *renderer) whyNot(h *hit) string {
 	c := h.c
-	if h.check != nil && h.check.fields != nil && c.Op == change.Update && c.Image == change.ImageFull && !h.check.differs(c) {
+	if h.check != nil && h.check.filters() && c.Op == change.Update && c.Image == change.ImageFull && !r.differs(h.check, c) {
 		changed, _ := (&payload.Event{Change: c}).Changed()
 		what := "nothing"
 		if len(changed) > 0 {

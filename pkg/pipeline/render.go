@@ -64,7 +64,9 @@ func (p *Pipeline) newStep(m trigger.Match, t *change.Table) step {
 	if m.Trigger.Payload.Whole() && len(t.Columns) > 0 {
 		s.references = append(s.references, t.Columns[0].Name) // so that foreign keys are known at all
 	}
-	if k := newCheck(&m, t, p.cfg.Hidden); !k.empty() || len(s.references) > 0 {
+	k := newCheck(&m, t, p.cfg.Hidden)
+	s.references = append(s.references, k.keys...)
+	if !k.empty() || len(s.references) > 0 {
 		s.check = k
 	}
 	return s
