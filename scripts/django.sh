@@ -36,4 +36,6 @@ cleanup() {
 }
 trap cleanup EXIT
 sql "CREATE DATABASE $database"
-"$python" scripts/django/example.py "$(sed -E "s#^(postgres(ql)?://[^/]+)/[^?]*#\1/$database#" <<<"$admin")" "$PWD/bin/waltrigger" "$PWD/$folder"
+url=$(sed -E "s#^(postgres(ql)?://[^/]+)/[^?]*#\1/$database#" <<<"$admin")
+diff <("$python" scripts/django/fields.py "$url") testdata/payload/fields.jsonl # what payload_format fields is held to
+"$python" scripts/django/example.py "$url" "$PWD/bin/waltrigger" "$PWD/$folder"

@@ -11,8 +11,11 @@ import sys
 from urllib.parse import urlparse
 
 import django
+import psycopg
 from django.conf import settings
 
+with psycopg.connect(sys.argv[1], autocommit=True) as c:  # before Django looks for it
+    c.execute("CREATE EXTENSION IF NOT EXISTS hstore")
 url = urlparse(sys.argv[1])
 settings.configure(
     DATABASES={
@@ -59,9 +62,6 @@ CASES = [
     ("hstore", HStoreField(), ['a=>1, "b c"=>NULL, d=>é']),
 ]
 
-with connection.cursor() as c:
-    c.execute("CREATE EXTENSION IF NOT EXISTS hstore")
-connection.close()
 for i, (kind, field, values) in enumerate(CASES):
     table = f"fields_{i}"
     model = type(f"M{i}", (models.Model,), {"__module__": __name__, "f": field, "Meta": type("Meta", (), {"app_label": "x", "db_table": table})})
