@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -147,6 +148,9 @@ func TestLostColumn(t *testing.T) {
 		run(t, func(t *testing.T, b *bench) {
 			b.log.set(func() { b.log.table = narrow })
 			gone(b)
+			if b.whyBroken(1) == nil {
+				t.Error("not broken")
+			}
 			again := change.NewTable("public", "sale", []change.Column{{Name: "id"}, {Name: "customer_id"}, {Name: "n"}}, []int{0}, true, change.IdentityFull)
 			b.log.set(func() {
 				b.log.table = again
@@ -154,6 +158,9 @@ func TestLostColumn(t *testing.T) {
 			})
 			time.Sleep(24 * time.Hour)
 			wantInAnyOrder(t, b.receiver, append(received, "55", "55")...)
+			if b.whyBroken(1) != nil {
+				t.Error("broken after all could be rendered")
+			}
 			c := insert("9", "9", "9")
 			c.Table = again
 			b.log.batches <- transaction(5, c)
@@ -217,6 +224,20 @@ func TestHiddenColumnIsNamed(t *testing.T) {
 	}, "sale.n")
 }
 
+// TestHiddenForeignKey looks nothing up by what may not leave.
+func TestHiddenForeignKey(t *testing.T) {
+	hiding(t, func(t *testing.T, b *bench) {
+		b.shop(values("7", "70", "8"))
+		b.use(hook("w", "{{ instance.id }}[{{ instance.customer }}{{ instance.customer.age }}]"))
+		b.log.batches <- transaction(1, insert("1", "5", "7"))
+		time.Sleep(time.Second)
+		wantBodies(t, b.receiver, "1[]")
+		if b.log.asked != 0 {
+			t.Errorf("asked %d times", b.log.asked)
+		}
+	}, "sale.customer_id")
+}
+
 // TestHiddenKey keeps the order of a row without telling its key.
 func TestHiddenKey(t *testing.T) {
 	hiding(t, func(t *testing.T, b *bench) {
@@ -249,4 +270,37 @@ func TestFieldsFormat(t *testing.T) {
 		time.Sleep(time.Second)
 		wantBodies(t, b.receiver, `{"n": 5, "customer": 7}`)
 	})
+}
+
+// TestHiddenValuesAreNotKept: what waits in the store holds digests of hidden values,
+// which say whether one changed and never pass for the value.
+func TestHiddenValuesAreNotKept(t *testing.T) {
+	h, err := payload.NewHidden([]string{"sale.n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := update(values("1", "4711", "7"), values("1", "4712", "7"))
+	c.Tx, c.Table = tx(1), sale
+	text := keep(&payload.Event{Kind: 1, Change: &c, Hidden: h}, &c)
+	if strings.Contains(string(text), "4711") || strings.Contains(string(text), "4712") {
+		t.Errorf("kept %s", text)
+	}
+	var k kept
+	if err := json.Unmarshal(text, &k); err != nil {
+		t.Fatal(err)
+	}
+	e, err := k.event("shop", h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Hidden = h
+	if names, known := e.Changed(); !known || !slices.Equal(names, []string{"n"}) || len(e.Missing()) != 0 {
+		t.Errorf("changed %q, missing %q", names, e.Missing())
+	}
+	if e, err = k.event("shop", nil); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(e.Missing(), []string{"n"}) { // it is no longer hidden, and not known
+		t.Errorf("missing %q", e.Missing())
+	}
 }

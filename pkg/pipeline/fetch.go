@@ -23,16 +23,17 @@ func (r *renderer) fetches(s *step, c *change.Change) bool {
 	}
 	for _, i := range r.needs(s, c.Table) {
 		if c.Row()[i].Kind == change.Missing {
-			return mayFetch(s.Trigger, c)
+			return mayFetch(s.Trigger, c, r.event.Hidden)
 		}
 	}
 	return false
 }
 
-// mayFetch reports whether the row of c can be read by its key, and t wants that.
-func mayFetch(t *trigger.Compiled, c *change.Change) bool {
+// mayFetch reports whether the row of c can be read by its key, and t wants that. Of a
+// hidden key an event that was kept has no more than a digest.
+func mayFetch(t *trigger.Compiled, c *change.Change, hides *payload.Hidden) bool {
 	on := t.Trigger.OnMissingValue
-	return (on == "" || on == trigger.Fetch) && c.Op != change.Delete && len(c.Table.Key) > 0 && keyKnown(c.Table, c.Row())
+	return !hides.HidesKey(c.Table) && (on == "" || on == trigger.Fetch) && c.Op != change.Delete && len(c.Table.Key) > 0 && keyKnown(c.Table, c.Row())
 }
 
 // fetch reads the rows of changes by their keys, with one query a table.
@@ -107,7 +108,7 @@ func (r *renderer) fill(h *hit) {
 	case !read && r.lookErr != nil:
 		h.err = r.lookErr
 	case !read:
-		h.err = fmt.Errorf("the log does not hold %s of %s.%s, and it cannot be read because the row's key is not known: set on_missing_value to empty",
+		h.err = fmt.Errorf("the log does not hold %s of %s.%s, and it cannot be read because the row's key is not known, or hidden: set on_missing_value to empty",
 			r.lacks(h), h.c.Table.Schema, h.c.Table.Name)
 	case row == nil:
 		r.m.missing("gone")
@@ -148,7 +149,7 @@ func (r *renderer) patch(h *hit, row *payload.Row) {
 // and has again by now are put back, to be fetched.
 func (p *Pipeline) putBack(ctx context.Context, m trigger.Match, c *change.Change) (*step, *change.Change, error) {
 	s := p.newStep(m, c.Table)
-	if s.check == nil || len(s.check.lost) == 0 || !mayFetch(m.Trigger, c) {
+	if s.check == nil || len(s.check.lost) == 0 || !mayFetch(m.Trigger, c, p.cfg.Hidden) {
 		return &s, c, nil
 	}
 	rows, err := p.relations.fetch(ctx, []*change.Change{c})
@@ -171,5 +172,6 @@ func (p *Pipeline) putBack(ctx context.Context, m trigger.Match, c *change.Chang
 		wide.Before = slices.Concat(c.Before, more)
 	}
 	s = p.newStep(m, wide.Table)
+	p.broken.mended(m.Trigger, c.Table)
 	return &s, &wide, nil
 }

@@ -39,6 +39,9 @@ type kept struct {
 	Identity     int        `json:"identity"`
 	Before       []keptText `json:"before,omitempty"`
 	After        []keptText `json:"after,omitempty"`
+	// Hidden are the columns that were hidden when the event was kept. Their values are
+	// digests, which only tell whether they are the same.
+	Hidden []int `json:"hidden,omitempty"`
 }
 
 type column struct {
@@ -54,8 +57,7 @@ type keptText struct {
 	Bytes []byte      `json:"b,omitempty"`
 }
 
-// keep gives the form of an event of c in which it is kept. Of hidden values it only
-// tells whether they are the same.
+// keep gives the form of an event of c in which it is kept.
 func keep(e *payload.Event, c *change.Change) []byte {
 	mask := e.Hidden.Of(c.Table)
 	k := kept{
@@ -64,8 +66,11 @@ func keep(e *payload.Event, c *change.Change) []byte {
 		Committed: c.Tx.Committed, Annotations: c.Tx.Annotations, Schema: c.Table.Schema, Table: c.Table.Name,
 		Key: c.Table.Key, KeyIsPrimary: c.Table.KeyIsPrimary, Identity: int(c.Table.Identity), Before: keepRow(c.Before, mask), After: keepRow(c.After, mask),
 	}
-	for _, col := range c.Table.Columns {
+	for i, col := range c.Table.Columns {
 		k.Columns = append(k.Columns, column(col))
+		if mask != nil && mask[i] {
+			k.Hidden = append(k.Hidden, i)
+		}
 	}
 	b, err := json.Marshal(&k)
 	if err != nil { // nothing in it can fail
@@ -91,8 +96,9 @@ func keepRow(row []change.Value, mask []bool) []keptText {
 	return out
 }
 
-// event undoes keep.
-func (k *kept) event(source string) (*payload.Event, error) {
+// event undoes keep. What was hidden then and is not hidden now is as if the log did not
+// hold it.
+func (k *kept) event(source string, hides *payload.Hidden) (*payload.Event, error) {
 	kind, err := signal.Parse(k.Signal)
 	if err != nil {
 		return nil, err
@@ -105,6 +111,14 @@ func (k *kept) event(source string) (*payload.Event, error) {
 	c := &change.Change{
 		Op: k.Op, Image: change.Image(k.Image), Ordinal: k.Ordinal, Table: t, Before: row(k.Before), After: row(k.After),
 		Tx: &change.Tx{ID: k.TxID, Position: change.Position(k.Position), Seq: k.Seq, Committed: k.Committed, Annotations: k.Annotations},
+	}
+	mask := hides.Of(t)
+	for _, i := range k.Hidden {
+		for _, row := range [2][]change.Value{c.Before, c.After} {
+			if row != nil && (mask == nil || !mask[i]) {
+				row[i] = change.Value{}
+			}
+		}
 	}
 	return &payload.Event{
 		Source: source, Kind: kind, Change: c,
@@ -145,7 +159,7 @@ func (p *Pipeline) Render(ctx context.Context, dl *deliver.Delivery) (send bool,
 	if err := json.Unmarshal(dl.Event, &k); err != nil {
 		return false, fmt.Errorf("read event: %w", err)
 	}
-	e, err := k.event(p.name)
+	e, err := k.event(p.name, p.cfg.Hidden)
 	if err != nil {
 		return false, fmt.Errorf("read event: %w", err)
 	}

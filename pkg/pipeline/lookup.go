@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -296,7 +297,25 @@ func (r *renderer) ask(ctx context.Context, rows *lookup, events []event) error 
 		if row := r.fetched[e.c]; row != nil {
 			r.patch(&h, row)
 		}
-		needs = append(needs, need{h.c, e.s.Trigger.Relations, e.s.references})
+		needs = append(needs, need{withoutHidden(h.c, r.event.Hidden.Of(h.c.Table)), e.s.Trigger.Relations, e.s.references})
 	}
 	return rows.read(ctx, needs)
+}
+
+// withoutHidden gives c without the values that may not leave: nothing is looked up by
+// them.
+func withoutHidden(c *change.Change, mask []bool) *change.Change {
+	if mask == nil {
+		return c
+	}
+	out := *c
+	out.Before, out.After = slices.Clone(c.Before), slices.Clone(c.After)
+	for i, hidden := range mask {
+		for _, row := range [2][]change.Value{out.Before, out.After} {
+			if hidden && row != nil {
+				row[i] = change.Value{}
+			}
+		}
+	}
+	return &out
 }
