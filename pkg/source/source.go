@@ -65,6 +65,10 @@ type Catalog interface {
 	// canonical text a column. They are at least as new as every transaction whose
 	// Tx.Seq is below RowSet.Seq. A row that is not there is not in the answer.
 	Rows(ctx context.Context, table TableName, columns []string, keys [][]string) (RowSet, error)
+	// Value answers a query of the operator's that gives one row of one column, as text
+	// of at most MaxValue bytes. Nothing that the query does is kept. The error never
+	// repeats what the database holds.
+	Value(ctx context.Context, query string) (string, error)
 }
 
 // Latest is what a Catalog may offer besides, for people who try a trigger.
@@ -73,6 +77,9 @@ type Latest interface {
 	// without: none if the table is empty.
 	Latest(ctx context.Context, table TableName) (RowSet, error)
 }
+
+// MaxValue bounds an answer of Catalog.Value, bytes.
+const MaxValue = 64 << 10
 
 // RowSet is an answer of Catalog.Rows.
 type RowSet struct {
