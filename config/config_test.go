@@ -57,12 +57,12 @@ func TestAnnotatedFileIsTheDefault(t *testing.T) {
 
 func TestExamplesOfTheAnnotatedFileAreRight(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([^ \n]|  )`).ReplaceAllString(string(Default()), "$1")
-	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z", "NATS_TOKEN=t", "MQTT_PASSWORD=m", "RABBITMQ_PASSWORD=r",
+	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z", "NATS_TOKEN=t", "VAULT_TOKEN=v", "OAUTH2_SECRET=o", "MQTT_PASSWORD=m", "RABBITMQ_PASSWORD=r",
 		"STORE_KEY=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if len(c.Sources) != 1 || len(c.Admin.Tokens) != 1 || len(c.Brokers) == 0 || len(c.DynamicValues) != 2 || len(c.Triggers) != 1 ||
+	if len(c.Sources) != 1 || len(c.Admin.Tokens) != 1 || len(c.Brokers) == 0 || len(c.DynamicValues) != 10 || len(c.Triggers) != 1 ||
 		len(c.Settings.AllowedContentTypes) != 1 || len(c.Egress.AllowCIDRs) != 1 {
 		t.Errorf("got %s", printed(t, c))
 	}
@@ -93,7 +93,7 @@ func settings(t reflect.Type, path string) []string {
 		if ft.Kind() == reflect.Slice || ft.Kind() == reflect.Map {
 			ft = ft.Elem()
 		}
-		if ft.Kind() == reflect.Struct && strings.Contains(ft.PkgPath(), "waltrigger/config") {
+		if ft.Kind() == reflect.Struct && (strings.Contains(ft.PkgPath(), "waltrigger/config") || ft.PkgPath() == valuePackage) {
 			out = append(out, settings(ft, name)...)
 		}
 	}
@@ -144,7 +144,7 @@ w.yaml:7: store.url: the scheme "oracle" is not known; write sqlite:PATH, postgr
 w.yaml:9: admin.listen: "0.0.0.0:8080" is reachable from other machines and there is no token: either listen on loopback (127.0.0.1:8080), or set a token under admin.tokens
 w.yaml:10: ops.listen: "9090" is not host:port
 w.yaml:12: brokers.b.broker_type: "pigeon" is unknown here; there is KINDS
-w.yaml:14: dynamic_values.x: give exactly one of env, file, literal
+w.yaml:14: dynamic_values.x: give exactly one of env, file, literal, command, http, oauth2, sql, secret
 w.yaml:15: dynamic_values.instance.name: names that begin with instance belong to the row
 w.yaml:17: settings.allowed_content_types[0]: "a.b.c" is no pattern such as myapp.* or myapp.Sale
 w.yaml:18: settings.whitelisted_content_types: means the same as allowed_content_types; give one of them
@@ -375,7 +375,11 @@ func printed(t *testing.T, c *Config) string {
 
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	c := mustLoad(t, oneSource+`admin: {tokens: [{name: ci, token: hunter2hunter2hunter2}]}
-dynamic_values: {a.b: {literal: hunter2}}
+dynamic_values:
+  a.b: {literal: hunter2}
+  c: {command: {argv: [echo, hunter2], env: {X: hunter2}}}
+  d: {http: {url: 'https://h/?x=hunter2', method: POST, headers: {X: hunter2}, body: hunter2}}
+  e: {oauth2: {token_url: 'https://h/?x=hunter2', client_id: x, client_secret: hunter2, params: {x: hunter2}}}
 `)
 	c.Brokers = map[string]Broker{"k": {BrokerType: "kafka", ConnDetails: Details{"sasl_password": "hunter2", "deep": map[string]any{"x": "hunter2"}}, Params: Details{"p": "hunter2"}}}
 	var log bytes.Buffer
@@ -384,11 +388,11 @@ dynamic_values: {a.b: {literal: hunter2}}
 	}
 	out := log.String()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, v := range []any{c, c.Sources, c.Sources[0].URL, c.Admin, c.Brokers, c.Store, &c.Sources[0]} {
+		for _, v := range []any{c, c.Sources, c.Sources[0].URL, c.Admin, c.Brokers, c.Store, &c.Sources[0], c.DynamicValues} {
 			out += fmt.Sprintf(verb, v)
 		}
 	}
-	for _, v := range []any{c, c.Sources, c.Admin, c.Brokers} {
+	for _, v := range []any{c, c.Sources, c.Admin, c.Brokers, c.DynamicValues} {
 		b, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
@@ -400,7 +404,7 @@ dynamic_values: {a.b: {literal: hunter2}}
 	if strings.Contains(out, "hunter2") || strings.Contains(out, fmt.Sprintf("%x", "hunter2")) {
 		t.Errorf("a secret is printed: %s", out)
 	}
-	for _, part := range []string{"- name: shop\n", "url: '[redacted]'\n", "literal: '[redacted]'\n", "sasl_password: '[redacted]'\n", "max_webhook_timeout: 30s\n", "window: 65536\n"} {
+	for _, part := range []string{"- name: shop\n", "url: '[redacted]'\n", "  a.b:\n    literal: '[redacted]'\n  c:\n    command:\n      argv: '[redacted]'\n      env: '[redacted]'\n", "client_id: x\n", "sasl_password: '[redacted]'\n", "max_webhook_timeout: 30s\n", "window: 65536\n"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("%s lacks %q", text, part)
 		}

@@ -7,7 +7,11 @@ import (
 	"reflect"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/waltrigger/waltrigger/pkg/resolve"
 )
+
+var valuePackage = reflect.TypeFor[resolve.Config]().PkgPath()
 
 // Print writes the configuration in force as YAML, without its secrets.
 func (c *Config) Print(w io.Writer) error {
@@ -53,8 +57,9 @@ func shown(v reflect.Value) *yaml.Node {
 			name, _, ok := key(f)
 			switch {
 			case !ok || v.Field(i).Kind() == reflect.Slice && v.Field(i).IsNil():
-			case name == "literal" && v.Field(i).String() != "":
-				put(n, name, text(redacted)) // a dynamic value
+			case v.Type().PkgPath() == valuePackage && v.Field(i).IsZero(): // of all that a dynamic value could be, what it is
+			case f.Tag.Get("secret") == "true":
+				put(n, name, text(redacted))
 			case v.Field(i).Type() == stdDuration:
 				put(n, name, text(fmt.Sprint(v.Field(i).Interface())))
 			default:

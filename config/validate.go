@@ -224,17 +224,18 @@ func orEmpty(d Details) map[string]any {
 }
 
 func (l *loader) dynamicValues(c *Config) {
-	reserved := func(first string) bool { return slices.Contains(payload.Names, first) }
-	for name, v := range c.DynamicValues {
-		r, err := resolve.New(map[string]resolve.Config{name: v}, reserved)
-		if err != nil {
-			at := "dynamic_values." + name
-			l.at(at, "%s", strings.TrimPrefix(err.Error(), at+": "))
-			continue
+	for _, name := range slices.Sorted(maps.Keys(c.DynamicValues)) {
+		v, at := c.DynamicValues[name], "dynamic_values."+name
+		for _, p := range resolve.Check(name, v, reserved) {
+			l.at(at+p.At(), "%s", p.Text)
 		}
-		r.Close()
+		if src := v.SQL.Source; src != "" && !slices.ContainsFunc(c.Sources, func(s Source) bool { return s.Name == src }) {
+			l.at(at+".sql.source", "there is no source %q", src)
+		}
 	}
 }
+
+func reserved(first string) bool { return slices.Contains(payload.Names, first) }
 
 func (l *loader) settings(c *Config) {
 	s := c.Settings

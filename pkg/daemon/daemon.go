@@ -78,7 +78,7 @@ func (d *daemon) build(ctx context.Context) error {
 		return err
 	}
 	d.onStop("store", d.store.Close)
-	if d.surround, err = newSurroundings(d.cfg, d.log); err != nil {
+	if d.surround, err = newSurroundings(d.cfg, d.ask, d.log); err != nil {
 		return err
 	}
 	d.registry.MustRegister(d.surround.shadow)
@@ -99,7 +99,7 @@ func (d *daemon) build(ctx context.Context) error {
 func (d *daemon) openSources() error {
 	metrics := pipeline.NewMetrics(d.registry)
 	d.sources = &sources{hidden: d.surround.hidden}
-	d.registry.MustRegister(sourceMetrics(d.status))
+	d.registry.MustRegister(sourceMetrics(d.status), valueMetrics(d.surround.resolver.Status))
 	for _, c := range d.cfg.Sources {
 		src, err := postgres.New(c.Postgres(), nil, d.log)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/resolve"
 )
 
 // streaming is the state of a source that is read.
@@ -37,5 +38,30 @@ func (m sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(sourceState, prometheus.GaugeValue, 1, s.Name, s.State)
 		ch <- prometheus.MustNewConstMetric(sourceLag, prometheus.GaugeValue, float64(s.LagBytes), s.Name)
 		ch <- prometheus.MustNewConstMetric(sourceReconnect, prometheus.CounterValue, float64(s.Reconnects), s.Name)
+	}
+}
+
+// valueMetrics shows how dynamic values fare, asked whenever somebody looks.
+type valueMetrics func() []resolve.Status
+
+var (
+	valueFetches = prometheus.NewDesc("waltrigger_dynamic_value_fetches_total", "Fetches of a dynamic value, by outcome: ok or failed.", []string{"value", "outcome"}, nil)
+	valueFailing = prometheus.NewDesc("waltrigger_dynamic_value_failing", "1 while the last fetch of the dynamic value failed.", []string{"value"}, nil)
+)
+
+func (valueMetrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- valueFetches
+	ch <- valueFailing
+}
+
+func (m valueMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, v := range m() {
+		failing := 0.0
+		if v.Failing {
+			failing = 1
+		}
+		ch <- prometheus.MustNewConstMetric(valueFetches, prometheus.CounterValue, float64(v.Fetched), v.Name, "ok")
+		ch <- prometheus.MustNewConstMetric(valueFetches, prometheus.CounterValue, float64(v.Failures), v.Name, "failed")
+		ch <- prometheus.MustNewConstMetric(valueFailing, prometheus.GaugeValue, failing, v.Name)
 	}
 }

@@ -51,6 +51,19 @@ func (s *sources) render(ctx context.Context, dl *deliver.Delivery) (send bool, 
 	return p.Render(ctx, dl)
 }
 
+// ask has a source answer a query of the configuration's.
+func (d *daemon) ask(ctx context.Context, src, query string) (string, error) {
+	t := d.sources.byName(src)
+	if t == nil {
+		return "", fmt.Errorf("there is no source %s", src)
+	}
+	v, err := t.src.Value(ctx, query)
+	if err != nil {
+		return "", fmt.Errorf("source %s: %w", src, err)
+	}
+	return v, nil
+}
+
 // tail runs one source through one pipeline, from its preparation to its end.
 type tail struct {
 	name    string

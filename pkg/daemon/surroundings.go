@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -38,13 +39,15 @@ type surroundings struct {
 	log      *slog.Logger
 }
 
-func newSurroundings(cfg *config.Config, log *slog.Logger) (*surroundings, error) {
+// newSurroundings makes them; ask is how dynamic values ask a source.
+func newSurroundings(cfg *config.Config, ask func(ctx context.Context, src, query string) (string, error), log *slog.Logger) (*surroundings, error) {
 	s := &surroundings{cfg: cfg, log: log, dials: map[string]egress.DialFunc{}}
 	var err error
 	if s.guard, err = egress.New(cfg.Egress); err != nil {
 		return nil, err
 	}
-	if s.resolver, err = resolve.New(cfg.DynamicValues, reserved); err != nil {
+	env := resolve.Env{Reserved: reserved, Dial: s.guard.Operator, SQL: ask, Log: log}
+	if s.resolver, err = resolve.New(cfg.DynamicValues, env); err != nil {
 		return nil, err
 	}
 	if s.patterns, err = trigger.CompileURLPatterns(cfg.Settings.AllowedWebhookURLs); err != nil {

@@ -230,7 +230,7 @@ func newBench(t testing.TB, cfg Config, dcfg deliver.Config, from change.Mark) *
 	if b.deliver, err = deliver.New(t.Context(), dcfg, nil, deliver.NewMetrics(registry), quiet); err != nil {
 		t.Fatal(err)
 	}
-	resolver, err := resolve.New(nil, nil)
+	resolver, err := resolve.New(nil, resolve.Env{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,15 +4,21 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 )
 
 // env names an environment variable of the daemon.
 type env string
 
-func (e env) fetch(context.Context) (string, error) {
+func (e env) given() bool         { return e != "" }
+func (e env) check(*checker)      {}
+func (e env) ttl() time.Duration  { return 0 }
+func (e env) fetcher(Env) fetcher { return e }
+
+func (e env) fetch(context.Context) (string, time.Time, error) {
 	s, ok := os.LookupEnv(string(e))
 	if !ok {
-		return "", fmt.Errorf("the environment variable %s is not set", string(e))
+		return "", time.Time{}, fmt.Errorf("the environment variable %s is not set", string(e))
 	}
-	return s, nil
+	return s, time.Time{}, nil
 }

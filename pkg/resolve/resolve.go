@@ -1,9 +1,10 @@
 // Package resolve gives triggers the values that the operator declared for them:
-// {{ dotted.path }} in headers and connection details. The operator's list is all
-// there is; a trigger cannot name a file, a variable or a command by itself.
+// {{ dotted.path }} in headers, connection details and parameters. The operator's list
+// is all there is; a trigger cannot name a file, a variable or a command by itself.
 //
 //	Resolve ──▶ cached and fresh ─────────────────────▶ value
 //	        ──▶ cached, near its end ──▶ value, and one fetch in the background
+//	        ──▶ past its end, and the last fetch failed ──▶ the same, until max_age
 //	        ──▶ not cached or too old ─▶ waits for the one fetch that all share
 package resolve
 
@@ -11,37 +12,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
-	"net/netip"
-	"regexp"
+	"net"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 )
-
-// Config declares one value. Exactly one provider (env, file, literal) is given.
-type Config struct {
-	Env     string `koanf:"env"`     // name of an environment variable
-	File    string `koanf:"file"`    // path of a regular file of at most 64 KiB; one newline at its end is cut off
-	Literal string `koanf:"literal"` // the value itself
-
-	// Hosts are the only hosts that may be sent the value; empty = any destination.
-	// Whoever writes triggers cannot carry a bound value elsewhere.
-	Hosts []string `koanf:"hosts"`
-	// TTL is how long a fetched value is used; 0 = the provider's default (file: 10 s,
-	// env and literal: for ever).
-	TTL time.Duration `koanf:"ttl"`
-	// AllowInPayload lets bodies name the value, not only headers and parameters.
-	AllowInPayload bool `koanf:"allow_in_payload"`
-}
 
 // Codes of Error.
 const (
 	CodeUnknown = "unknown" // no such value is declared
 	CodeHost    = "host"    // the value is bound to other hosts
 	CodeFetch   = "fetch"   // the provider could not give it: try again later
-	CodeInvalid = "invalid" // the provider gave what no header can carry
+	CodeInvalid = "invalid" // the provider gave what is no value
 )
 
 // Error says why a value could not be had. It never holds the value.
@@ -64,69 +47,50 @@ func (e *Error) Unwrap() error { return e.Err }
 type Resolver struct {
 	values map[string]*value
 	names  []string
+	log    *slog.Logger
 	ctx    context.Context // of fetches; ends at Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
-var namePattern = regexp.MustCompile(`^` + namePart + `(\.` + namePart + `)*$`)
+// Env is what values need of their surroundings.
+type Env struct {
+	// Reserved tells which first segments belong to the row (instance, before, …); nil =
+	// none.
+	Reserved func(first string) bool
+	// Dial gives a way to an address that the operator wrote; nil = as package net does.
+	Dial func(addresses ...string) func(ctx context.Context, network, address string) (net.Conn, error)
+	// SQL asks a source for a single value, with a query that cannot write. Its errors
+	// never hold the value.
+	SQL func(ctx context.Context, source, query string) (string, error)
+	// Log is told when a value cannot be fetched, and when it can again; nil = nobody is.
+	Log *slog.Logger
+}
 
 // New checks all declarations and returns everything that is wrong with them at once.
-// reserved tells which first segments belong to the row (instance, before, …); nil =
-// none. Nothing is fetched yet: a secret that is not mounted yet does not keep the
-// daemon from starting.
-func New(declared map[string]Config, reserved func(first string) bool) (*Resolver, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &Resolver{values: make(map[string]*value, len(declared)), ctx: ctx, cancel: cancel}
+// Nothing is fetched yet: a secret that is not mounted yet does not keep the daemon from
+// starting.
+func New(declared map[string]Config, env Env) (*Resolver, error) {
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Resolver{values: make(map[string]*value, len(declared)), log: env.Log}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(declared)) {
-		v, err := newValue(name, declared[name], reserved)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("dynamic_values.%s: %w", name, err))
-			continue
+		problems := Check(name, declared[name], env.Reserved)
+		for _, p := range problems {
+			errs = append(errs, fmt.Errorf("dynamic_values.%s: %s", name+p.At(), p.Text))
 		}
-		r.values[name] = v
-		r.names = append(r.names, name)
+		if len(problems) == 0 {
+			r.values[name] = newValue(name, declared[name], env)
+			r.names = append(r.names, name)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		cancel()
 		return nil, err
 	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
-}
-
-func newValue(name string, c Config, reserved func(string) bool) (*value, error) {
-	if !namePattern.MatchString(name) || len(name) > 255 {
-		return nil, errors.New("the name must be letters, digits and _ in segments joined by dots, at most 255 bytes")
-	}
-	if first, _, _ := strings.Cut(name, "."); reserved != nil && reserved(first) {
-		return nil, fmt.Errorf("names that begin with %s belong to the row", first)
-	}
-	p, ttl, err := newProvider(c)
-	if err != nil {
-		return nil, err
-	}
-	if c.TTL < 0 {
-		return nil, errors.New("ttl must not be negative")
-	}
-	if c.TTL > 0 {
-		ttl = c.TTL
-	}
-	v := &value{name: name, provider: p, ttl: ttl, inPayload: c.AllowInPayload}
-	for _, h := range c.Hosts {
-		host := canonicalHost(h)
-		if _, err := netip.ParseAddr(host); err != nil && (host == "" || strings.ContainsAny(host, "/:@* \t\r\n")) {
-			return nil, fmt.Errorf("hosts: %q must be a host name or an address, without scheme, port or path", h)
-		}
-		v.hosts = append(v.hosts, host)
-	}
-	return v, nil
-}
-
-// canonicalHost makes hosts comparable: no case, no dot at the end, no brackets.
-func canonicalHost(h string) string {
-	h = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(h), "."))
-	return strings.TrimSuffix(strings.TrimPrefix(h, "["), "]")
 }
 
 // Names lists the declared values, sorted.
@@ -138,36 +102,85 @@ func (r *Resolver) InPayload(name string) bool {
 	return ok && v.inPayload
 }
 
+// Multiline reports whether the value may hold line breaks.
+func (r *Resolver) Multiline(name string) bool {
+	v, ok := r.values[name]
+	return ok && v.multiline
+}
+
 // Allowed tells without fetching anything whether the value is declared and may be
-// sent to host ("" = not a host that could be named); its error is an *Error of code
-// unknown or host.
-func (r *Resolver) Allowed(name, host string) error {
-	_, err := r.find(name, host)
+// sent to all of hosts; none, or an empty one, stands for a host that is not known. Its
+// error is an *Error of code unknown or host.
+func (r *Resolver) Allowed(name string, hosts ...string) error {
+	_, err := r.find(name, hosts)
 	return err
 }
 
-func (r *Resolver) find(name, host string) (*value, error) {
+func (r *Resolver) find(name string, hosts []string) (*value, error) {
 	v, ok := r.values[name]
 	if !ok {
 		return nil, &Error{Name: name, Code: CodeUnknown, Err: errors.New("the configuration declares no such value")}
 	}
-	if len(v.hosts) > 0 && !slices.Contains(v.hosts, canonicalHost(host)) {
-		if host == "" {
+	if len(v.hosts) == 0 {
+		return v, nil
+	}
+	if len(hosts) == 0 {
+		hosts = []string{""}
+	}
+	for _, h := range hosts {
+		switch {
+		case slices.Contains(v.hosts, canonicalHost(h)):
+		case h == "":
 			return nil, &Error{Name: name, Code: CodeHost, Err: errors.New("it is bound to hosts and may be used for them only")}
+		default:
+			return nil, &Error{Name: name, Code: CodeHost, Err: fmt.Errorf("it is bound to other hosts than %s", h)}
 		}
-		return nil, &Error{Name: name, Code: CodeHost, Err: fmt.Errorf("it is bound to other hosts than %s", host)}
 	}
 	return v, nil
 }
 
-// Resolve returns the value for a message to host. It waits for a fetch no longer than
-// ctx allows. Errors are *Error; of code fetch and invalid they may end by themselves.
-func (r *Resolver) Resolve(ctx context.Context, name, host string) (string, error) {
-	v, err := r.find(name, host)
+// Resolve returns the value for a message to hosts, which are as for Allowed. It waits
+// for a fetch no longer than ctx allows. Errors are *Error; of code fetch and invalid
+// they may end by themselves.
+func (r *Resolver) Resolve(ctx context.Context, name string, hosts ...string) (string, error) {
+	v, err := r.find(name, hosts)
 	if err != nil {
 		return "", err
 	}
 	return v.get(ctx, r)
+}
+
+// Cached is Resolve for those who cannot wait: false if the value has to be fetched
+// first, which is begun, or cannot be had.
+func (r *Resolver) Cached(name string, hosts ...string) (string, bool) {
+	v, err := r.find(name, hosts)
+	if err != nil {
+		return "", false
+	}
+	f := v.cached(r)
+	if f == nil {
+		v.start(r)
+		return "", false
+	}
+	return f.value, f.err == nil
+}
+
+// Status describes a value, without showing it.
+type Status struct {
+	Name              string
+	Fetched, Failures uint64 // since the start
+	Failing           bool   // the last fetch failed
+}
+
+// Status describes all values, in the order of their names.
+func (r *Resolver) Status() []Status {
+	out := make([]Status, 0, len(r.names))
+	for _, name := range r.names {
+		v := r.values[name]
+		f := v.last.Load()
+		out = append(out, Status{name, v.fetched.Load(), v.failures.Load(), f != nil && (f.err != nil || f.failing)})
+	}
+	return out
 }
 
 // Close ends fetches under way. Resolve is not called any more.

@@ -1,17 +1,13 @@
 package resolve
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -21,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newResolver(t *testing.T, declared map[string]Config) *Resolver {
 	t.Helper()
-	r, err := New(declared, nil)
+	r, err := New(declared, Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +43,7 @@ func TestNewSaysAllThatIsWrong(t *testing.T) {
 		{"long", strings.Repeat("a", 256), Config{Env: "X"}, "255"},
 		{"line break in literal", "a.b", Config{Literal: "x\r\nEvil: 1"}, "line break"},
 		{"NUL in literal", "a.b", Config{Literal: "x\x00"}, "NUL"},
-		{"negative ttl", "a.b", Config{Env: "X", TTL: -1}, "negative"},
+		{"short ttl", "a.b", Config{Env: "X", TTL: time.Second - 1}, "at least 1s"},
 		{"host with scheme", "a.b", Config{Env: "X", Hosts: []string{"https://a"}}, "host name"},
 		{"host with port", "a.b", Config{Env: "X", Hosts: []string{"a:80"}}, "host name"},
 		{"empty host", "a.b", Config{Env: "X", Hosts: []string{""}}, "host name"},
@@ -55,7 +51,7 @@ func TestNewSaysAllThatIsWrong(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := New(map[string]Config{tt.key: tt.c}, reserved)
+			r, err := New(map[string]Config{tt.key: tt.c}, Env{Reserved: reserved})
 			if tt.want == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -68,7 +64,7 @@ func TestNewSaysAllThatIsWrong(t *testing.T) {
 			}
 		})
 	}
-	_, err := New(map[string]Config{"a": {}, "b": {}}, nil)
+	_, err := New(map[string]Config{"a": {}, "b": {}}, Env{})
 	if err == nil || !strings.Contains(err.Error(), "dynamic_values.a:") || !strings.Contains(err.Error(), "dynamic_values.b:") {
 		t.Fatalf("error %v, want both", err)
 	}
@@ -176,126 +172,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// fake is a provider that counts and can be told what to do.
-type fake struct {
-	calls atomic.Int32
-	do    func(ctx context.Context, call int) (string, error)
-}
-
-func (f *fake) fetch(ctx context.Context) (string, error) {
-	return f.do(ctx, int(f.calls.Add(1)))
-}
-
-func withFake(f *fake, ttl time.Duration) *Resolver {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &Resolver{ctx: ctx, cancel: cancel, values: map[string]*value{"v": {name: "v", provider: f, ttl: ttl}}}
-}
-
-func TestOneFetchForAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fake{do: func(context.Context, int) (string, error) { time.Sleep(time.Second); return "x", nil }}
-		r := withFake(f, time.Minute)
-		defer r.Close()
-		var wg sync.WaitGroup
-		for range 100 {
-			wg.Go(func() {
-				if v, err := r.Resolve(t.Context(), "v", ""); v != "x" || err != nil {
-					t.Errorf("got %q, %v", v, err)
-				}
-			})
-		}
-		wg.Wait()
-		if n := f.calls.Load(); n != 1 {
-			t.Fatalf("%d fetches", n)
-		}
-	})
-}
-
-func TestRefreshBeforeExpiry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fake{do: func(_ context.Context, call int) (string, error) {
-			switch call {
-			case 2:
-				return "", errors.New("down")
-			case 4:
-				return "", errors.New("down")
-			}
-			return "v" + string(rune('0'+call)), nil
-		}}
-		r := withFake(f, 100*time.Second)
-		defer r.Close()
-		get := func() string {
-			v, err := r.Resolve(t.Context(), "v", "")
-			synctest.Wait()
-			if err != nil {
-				return err.Error()
-			}
-			return v
-		}
-		for _, step := range []struct {
-			after time.Duration
-			want  string
-			calls int32
-		}{
-			{0, "v1", 1},
-			{79 * time.Second, "v1", 1},
-			{2 * time.Second, "v1", 2},                           // refreshed, in vain
-			{500 * time.Millisecond, "v1", 2},                    // not asked again at once
-			{time.Second, "v1", 3},                               // again, the old one is still good
-			{time.Second, "v3", 3},                               // the new one
-			{200 * time.Second, "dynamic value v: down", 4},      // too old to be used
-			{500 * time.Millisecond, "dynamic value v: down", 4}, // remembered for a second
-			{600 * time.Millisecond, "v5", 5},                    // asked again
-		} {
-			time.Sleep(step.after)
-			if v := get(); v != step.want || f.calls.Load() != step.calls {
-				t.Fatalf("after %v: %q with %d fetches, want %q with %d", step.after, v, f.calls.Load(), step.want, step.calls)
-			}
-		}
-	})
-}
-
-func TestProviderHangsOrPanics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fake{do: func(ctx context.Context, call int) (string, error) {
-			if call == 1 {
-				<-ctx.Done()
-				return "", ctx.Err()
-			}
-			panic("s3cret")
-		}}
-		r := withFake(f, time.Minute)
-		defer r.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err := r.Resolve(ctx, "v", "")
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("error %v, want the caller's deadline", err)
-		}
-		checkError(t, err, CodeFetch)
-		time.Sleep(20 * time.Second)
-		_, err = r.Resolve(t.Context(), "v", "")
-		checkError(t, err, CodeFetch)
-		if strings.Contains(err.Error(), "s3cret") {
-			t.Fatal(err)
-		}
-	})
-}
-
-func TestCloseEndsFetch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fake{do: func(ctx context.Context, _ int) (string, error) { <-ctx.Done(); return "", ctx.Err() }}
-		r := withFake(f, time.Minute)
-		done := make(chan error)
-		go func() { _, err := r.Resolve(t.Context(), "v", ""); done <- err }()
-		synctest.Wait()
-		r.Close()
-		checkError(t, <-done, CodeFetch)
-	})
-}
-
 func BenchmarkResolve(b *testing.B) {
-	r, err := New(map[string]Config{"a.b": {Literal: "x", TTL: time.Hour}}, nil)
+	r, err := New(map[string]Config{"a.b": {Literal: "x", TTL: time.Hour}}, Env{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -100,15 +100,15 @@ func Names(rendered string) string {
 	return strings.ReplaceAll(strings.Join(pieces, ""), "\x00", "")
 }
 
-// Append appends the text to dst with each reference replaced by its value for host.
+// Append appends the text to dst with each reference replaced by its value for hosts.
 // What a template engine would replace is appended as it stands. Errors are *Error.
-func (t *Text) Append(ctx context.Context, dst []byte, r *Resolver, host string) ([]byte, error) {
+func (t *Text) Append(ctx context.Context, dst []byte, r *Resolver, hosts ...string) ([]byte, error) {
 	for _, p := range t.parts {
 		dst = append(dst, p.text...)
 		if p.ref == "" {
 			continue
 		}
-		v, err := r.Resolve(ctx, p.ref, host)
+		v, err := r.Resolve(ctx, p.ref, hosts...)
 		if err != nil {
 			return dst, err
 		}
@@ -135,10 +135,10 @@ func (t *Text) Template() string {
 }
 
 // Fill replaces the sentinels in what an engine rendered of Template, by values for
-// host. The values themselves are not rendered again. rendered may come from an
+// hosts. The values themselves are not rendered again. rendered may come from an
 // earlier version of the text: a sentinel carries its name. It is good only in the
 // process that made it. Errors are *Error.
-func (t *Text) Fill(ctx context.Context, rendered string, r *Resolver, host string) (string, error) {
+func (t *Text) Fill(ctx context.Context, rendered string, r *Resolver, hosts ...string) (string, error) {
 	if len(t.refs) == 0 && !strings.Contains(rendered, mark) {
 		return rendered, nil
 	}
@@ -152,7 +152,7 @@ func (t *Text) Fill(ctx context.Context, rendered string, r *Resolver, host stri
 	var b strings.Builder
 	for i, s := range pieces {
 		if i%2 == 1 {
-			v, err := r.Resolve(ctx, s, host)
+			v, err := r.Resolve(ctx, s, hosts...)
 			if err != nil {
 				return "", err
 			}

@@ -115,7 +115,7 @@ func TestFill(t *testing.T) {
 }
 
 func FuzzFill(f *testing.F) {
-	r, err := New(map[string]Config{"tok": {Literal: "T0K"}}, nil)
+	r, err := New(map[string]Config{"tok": {Literal: "T0K"}}, Env{})
 	if err != nil {
 		f.Fatal(err)
 	}

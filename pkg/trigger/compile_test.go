@@ -20,7 +20,7 @@ func testCompiler(t *testing.T) *Compiler {
 	t.Helper()
 	r, err := resolve.New(map[string]resolve.Config{
 		"a.token": {Literal: "s3cret"}, "a.bound": {Literal: "b0und", Hosts: []string{"good.example.com"}}, "a.gone": {Env: "WALTRIGGER_TEST_SURELY_UNSET"},
-	}, reserved)
+	}, resolve.Env{Reserved: reserved})
 	if err != nil {
 		t.Fatal(err)
 	}
