@@ -74,3 +74,55 @@ func TestDynamicValuesAreExpanded(t *testing.T) {
 		t.Errorf("b is %s", printed(t, c))
 	}
 }
+
+// TestReferencesOfBrokers: what brokers and actions name is known at the start.
+func TestReferencesOfBrokers(t *testing.T) {
+	const values = `dynamic_values:
+  mq.password: {env: X}
+  mq.bound: {env: X, hosts: [mq.example.com]}
+  mq.key: {env: X, multiline: true}
+  cluster: {env: X, hosts: [a, b]}
+  broken: {}
+`
+	mustLoad(t, oneSource+strings.Replace(values, "  broken: {}\n", "", 1)+`brokers:
+  r: {broker_type: rabbitmq, conn_details: {host: mq.example.com, login: u, password: "{{ mq.bound }}"}, params: {queue: "{{ mq.password }}", x-id: "{{ instance.id|default:0 }}"}}
+  u: {broker_type: redis, conn_details: {url: "{{ mq.password }}"}, params: {channel: x}}
+  n: {broker_type: nats, conn_details: {servers: ["nats://a:4222", "nats://b:4222"], token: "{{ cluster }}"}, params: {subject: x}}
+  k: {broker_type: kafka, conn_details: {bootstrap_servers: "a:9092, b"}, params: {topic: x, secret: "{{ cluster }}"}}
+  p: {broker_type: gcp_pubsub, conn_details: {project: my-project, topic: sales, credentials_json: "{{ mq.key }}"}}
+actions:
+  f: {broker_type: aws_lambda, conn_details: {region: eu-central-1, aws_access_key_id: x, aws_secret_access_key: "{{ mq.password }}"}, params: {FunctionName: f}}
+`)
+	_, _, err := load(t, oneSource+values+`brokers:
+  r:
+    broker_type: rabbitmq
+    conn_details:
+      host: other.example.com
+      login: "{{ nobody }}"
+      password: "{{ mq.bound }}"
+      virtualhost: "{{ instance.id }}"
+      url: ""
+    params:
+      queue: "{{ broken }}"
+      x/y: "{{ instanc.id }}"
+      z: "{% if %}"
+  n: {broker_type: nats, conn_details: {servers: ["nats://a:4222", "nats://c:4222"], token: "{{ cluster }}"}}
+  u: {broker_type: redis, conn_details: {url: "{{ mq.bound }}"}}
+  w: {broker_type: redis, conn_details: {host: a, password: "{{ mq.password|upper }}"}}
+actions:
+  f: {broker_type: aws_lambda, conn_details: {region: "{{ none }}"}}
+`)
+	want := `w.yaml:7: dynamic_values.broken: give exactly one of env, file, literal, command, http, oauth2, sql, secret
+w.yaml:13: brokers.r.conn_details.login: the configuration declares no dynamic value nobody
+w.yaml:14: brokers.r.conn_details.password: dynamic value mq.bound: it is bound to other hosts than other.example.com
+w.yaml:15: brokers.r.conn_details.virtualhost: connection details cannot name the row, as {{ instance.id }} does
+w.yaml:19: brokers.r.params.x/y: the configuration declares no dynamic value instanc.id
+w.yaml:20: brokers.r.params.z: line 1, column 6: unexpected end of expression
+w.yaml:21: brokers.n.conn_details.token: dynamic value cluster: it is bound to other hosts than c
+w.yaml:22: brokers.u.conn_details.url: dynamic value mq.bound: it is bound to hosts and may be used for them only
+w.yaml:23: brokers.w.conn_details.password: connection details may hold {{ name }} of dynamic values, and no other template
+w.yaml:25: actions.f.conn_details.region: the configuration declares no dynamic value none`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/egress"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/resolve"
+	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/sink/all"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
@@ -44,6 +45,7 @@ func (l *loader) validate(c *Config) {
 		c.Actions[name] = l.broker("actions."+name, name, b, true)
 	}
 	l.dynamicValues(c)
+	l.references(c)
 	l.settings(c)
 	l.egress(c)
 	l.delivery(c)
@@ -236,6 +238,40 @@ func (l *loader) dynamicValues(c *Config) {
 }
 
 func reserved(first string) bool { return slices.Contains(payload.Names, first) }
+
+// references checks what brokers and actions name in {{ … }}: each is compiled as that of
+// a trigger which adds nothing.
+func (l *loader) references(c *Config) {
+	declared := map[string]resolve.Config{}
+	for name, v := range c.DynamicValues {
+		if len(resolve.Check(name, v, reserved)) > 0 {
+			v = resolve.Config{Env: "x", Hosts: v.Hosts} // what is wrong with it is said already
+		}
+		if len(resolve.Check(name, v, reserved)) == 0 {
+			declared[name] = v
+		}
+	}
+	r, err := resolve.New(declared, resolve.Env{Reserved: reserved})
+	if err != nil { // all of them were checked
+		l.at("dynamic_values", "%v", err)
+		return
+	}
+	defer r.Close()
+	for list, brokers := range map[string]map[string]Broker{"brokers": c.Brokers, "actions": c.Actions} {
+		for _, name := range slices.Sorted(maps.Keys(brokers)) {
+			b := brokers[name]
+			kind, _ := all.Find(b.BrokerType)
+			k := trigger.Compiler{Resolver: r, Webhook: &sink.Kind{}, Broker: func(string) (trigger.Endpoint, bool) {
+				return trigger.Endpoint{Kind: kind, Conn: b.ConnDetails, Params: b.Params}, true
+			}}
+			_, problems := k.Compile(&trigger.Record{Trigger: &trigger.Trigger{Queues: []trigger.Queue{{Name: name}}}})
+			for _, p := range problems {
+				at := strings.Replace(strings.TrimPrefix(p.Pointer, "/msg_broker_queues/0/"), "parameters/", "params/", 1)
+				l.at(list+"."+name+"."+strings.NewReplacer("/", ".", "~1", "/", "~0", "~").Replace(at), "%s", p.Detail)
+			}
+		}
+	}
+}
 
 func (l *loader) settings(c *Config) {
 	s := c.Settings

@@ -179,10 +179,20 @@ func (s *triggers) send(ctx context.Context, t *trigger.Trigger, r pipeline.Rend
 		return &api.TestResult{Status: "not_sent", Code: "shadow", Detail: "the trigger is in mode shadow"}
 	}
 	m := r.Delivery.Message
+	if r.Body != nil {
+		var err error
+		if m.Body, m.ContentType, err = r.Body(ctx); err != nil {
+			return failed(err)
+		}
+	}
 	err := s.deliver.Once(ctx, r.Destination, &m, r.Delivery.Rendered, sink.Header{Name: sink.HeaderTest, Value: "true"})
 	if err == nil {
 		return &api.TestResult{Status: "accepted"}
 	}
+	return failed(err)
+}
+
+func failed(err error) *api.TestResult {
 	var e *sink.Error
 	if !errors.As(err, &e) {
 		return &api.TestResult{Status: "failed", Detail: err.Error()}

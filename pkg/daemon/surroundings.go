@@ -2,11 +2,9 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -35,13 +33,12 @@ type surroundings struct {
 	shadow   *shadow.Records
 	brokerOf map[string]trigger.Endpoint
 	actionOf map[string]trigger.Endpoint
-	dials    map[string]egress.DialFunc // by broker or action
 	log      *slog.Logger
 }
 
 // newSurroundings makes them; ask is how dynamic values ask a source.
 func newSurroundings(cfg *config.Config, ask func(ctx context.Context, src, query string) (string, error), log *slog.Logger) (*surroundings, error) {
-	s := &surroundings{cfg: cfg, log: log, dials: map[string]egress.DialFunc{}}
+	s := &surroundings{cfg: cfg, log: log}
 	var err error
 	if s.guard, err = egress.New(cfg.Egress); err != nil {
 		return nil, err
@@ -61,63 +58,43 @@ func newSurroundings(cfg *config.Config, ask func(ctx context.Context, src, quer
 	}
 	s.shadow = shadow.New()
 	s.webhook, _ = all.Find("webhook")
-	s.brokerOf = s.endpoints(cfg.Brokers)
-	s.actionOf = s.endpoints(cfg.Actions)
+	s.brokerOf = endpoints(cfg.Brokers)
+	s.actionOf = endpoints(cfg.Actions)
 	return s, nil
 }
 
 func reserved(first string) bool { return slices.Contains(payload.Names, first) }
 
-func (s *surroundings) endpoints(from map[string]config.Broker) map[string]trigger.Endpoint {
+func endpoints(from map[string]config.Broker) map[string]trigger.Endpoint {
 	out := map[string]trigger.Endpoint{}
 	for name, b := range from {
 		kind, _ := all.Find(b.BrokerType)
 		out[name] = trigger.Endpoint{Kind: kind, Conn: b.ConnDetails, Params: b.Params}
-		named := addresses(b.ConnDetails)
-		if kind.Addresses != nil {
-			named = append(named, kind.Addresses(b.ConnDetails)...)
-		}
-		s.dials[name] = s.guard.Operator(named...)
 	}
 	return out
 }
 
-// addresses finds what looks like host:port in connection details that the operator
-// wrote: these may be connected to wherever they lead.
-func addresses(conn map[string]any) []string {
-	var out []string
-	add := func(s string) {
-		for _, a := range strings.Split(s, ",") {
-			a = strings.TrimSpace(a)
-			if u, err := url.Parse(a); err == nil && u.Host != "" {
-				a = u.Host
-			}
-			if _, _, err := net.SplitHostPort(a); err == nil {
-				out = append(out, a)
-			}
+// sinkEnv gives a sink the way to its addresses: those that the operator wrote, or that
+// his dynamic values give, wherever they lead; those of webhooks, and what a trigger
+// fills in, only if the guard lets anybody there. conn is resolved.
+func (s *surroundings) sinkEnv(endpoint string, conn map[string]any) sink.Env {
+	list, name, _ := strings.Cut(endpoint, "/")
+	e, ok := s.brokerOf[name]
+	if list == "actions" {
+		e, ok = s.actionOf[name]
+	}
+	if !ok {
+		return sink.Env{Dial: s.guard.Dial, Log: s.log}
+	}
+	var written []string
+	if e.Kind.Addresses != nil {
+		own := map[string]any{}
+		for name := range e.Conn {
+			own[name] = conn[name]
 		}
+		written = e.Kind.Addresses(own)
 	}
-	for _, v := range conn {
-		switch v := v.(type) {
-		case string:
-			add(v)
-		case []any:
-			for _, e := range v {
-				add(fmt.Sprint(e))
-			}
-		}
-	}
-	return out
-}
-
-// sinkEnv gives a sink the way to its addresses: those of a broker are the operator's,
-// those of webhooks anybody's.
-func (s *surroundings) sinkEnv(endpoint string, _ map[string]any) sink.Env {
-	dial := s.guard.Dial
-	if d, ok := s.dials[endpoint]; ok {
-		dial = d
-	}
-	return sink.Env{Dial: dial, Log: s.log}
+	return sink.Env{Dial: s.guard.Operator(written...), Log: s.log}
 }
 
 // own denies the daemon's own listeners to triggers.

@@ -94,6 +94,9 @@ func (d *Delivery) fill(ctx context.Context, render RenderFunc, target Target, u
 			return &sink.Error{Class: sink.Rejected, Code: CodeRender, Err: errNoTime}
 		}
 		send, err := render(ctx, d)
+		if classified := (*sink.Error)(nil); errors.As(err, &classified) {
+			return err
+		}
 		if err != nil {
 			return &sink.Error{Class: sink.Permanent, Code: CodeRender, Err: err}
 		}

@@ -28,8 +28,10 @@ type Event struct {
 	// Follows: the templates follow relations. A column that is a foreign key is one
 	// then, if its name is that of the relation.
 	Follows bool
-	Hidden  *Hidden // nil: nothing is hidden
-	Origin  *Origin // for Debezium's envelope; nil: unknown
+	// Values are what templates may name beside the event; nil = nothing.
+	Values template.Object
+	Hidden *Hidden // nil: nothing is hidden
+	Origin *Origin // for Debezium's envelope; nil: unknown
 	// Fetched are the columns of instance that the log did not hold and that were read
 	// from the table instead.
 	Fetched []int
@@ -112,6 +114,9 @@ func (e *Event) Get(name string) (template.Value, bool) {
 	case "position":
 		return template.String(string(c.Tx.Position)), true
 	default:
+		if e.Values != nil {
+			return e.Values.Get(name)
+		}
 		return template.Value{}, false
 	}
 	return template.None(), true

@@ -192,7 +192,7 @@ func (p *Pipeline) renderLate(ctx context.Context, dl *deliver.Delivery, m trigg
 	}
 	r.set(&h)
 	msg := &dl.Message
-	if msg.Body, msg.ContentType, err = m.Trigger.Payload.Append(nil, &r.event); err != nil {
+	if msg.Body, msg.ContentType, err = m.Trigger.FetchBody(ctx, nil, &r.event); err != nil {
 		return false, err
 	}
 	if m.Trigger.OrderingKey != nil && dl.Table == anyTable && !dl.Barrier {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
@@ -29,6 +30,9 @@ type Rendered struct {
 	Destination *trigger.Destination
 	Delivery    *deliver.Delivery
 	Err         error // it cannot be rendered: it would wait
+	// Body is the body with the dynamic values that it names, where the message has their
+	// names alone; nil = it is as it is. Any goroutine.
+	Body func(ctx context.Context) (body []byte, contentType string, err error)
 }
 
 // Preview renders what a change would make t do, and sends nothing. The database is asked
@@ -67,25 +71,34 @@ func (p *Pipeline) preview(ctx context.Context, m trigger.Match, c *change.Chang
 		return out
 	}
 	pl := &plan{name: []byte(c.Table.Schema + "." + c.Table.Name), table: anyTable, hiddenKey: p.cfg.Hidden.HidesKey(c.Table)}
+	var rendering sync.Mutex
 	for _, d := range m.Trigger.Destinations {
-		out.Messages = append(out.Messages, r.render(pl, &h, d, out.ID))
+		one, dynamic := r.render(pl, &h, d, out.ID)
+		if dynamic {
+			one.Body = func(ctx context.Context) ([]byte, string, error) {
+				rendering.Lock()
+				defer rendering.Unlock()
+				return m.Trigger.FetchBody(ctx, nil, &r.event)
+			}
+		}
+		out.Messages = append(out.Messages, one)
 	}
 	return out
 }
 
-// render renders h for one destination.
-func (r *renderer) render(pl *plan, h *hit, d *trigger.Destination, id string) Rendered {
+// render renders h for one destination. dynamic: the body names dynamic values.
+func (r *renderer) render(pl *plan, h *hit, d *trigger.Destination, id string) (out Rendered, dynamic bool) {
 	dl := &deliver.Delivery{}
 	m := &dl.Message
 	m.ID, m.Signal, m.Model, m.Committed = id+"_"+d.ID, h.Kind.String(), h.model, h.c.Tx.Committed
 	if h.err != nil {
-		return Rendered{d, dl, h.err}
+		return Rendered{Destination: d, Delivery: dl, Err: h.err}, false
 	}
 	var errs [3]error
-	m.Body, m.ContentType, errs[0] = h.Trigger.Payload.Append(nil, &r.event)
+	m.Body, m.ContentType, dynamic, errs[0] = h.Trigger.ShowBody(nil, &r.event)
 	errs[1] = r.order(dl, pl, h.Trigger, h.c)
 	dl.Rendered, errs[2] = d.Render(&r.event)
-	return Rendered{d, dl, errors.Join(errs[:]...)}
+	return Rendered{Destination: d, Delivery: dl, Err: errors.Join(errs[:]...)}, dynamic
 }
 
 // whyNot says why h does not fire.

@@ -155,7 +155,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 	r.id = append(r.event.AppendID(r.id[:0]), '_')
 	contentType, err := "", h.err
 	if err == nil {
-		r.body, contentType, err = h.Trigger.Payload.Append(r.body[:0], &r.event)
+		r.body, contentType, err = h.Trigger.AppendBody(r.body[:0], &r.event)
 	}
 	var body []byte
 	if err == nil {
@@ -172,7 +172,9 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 			dl.Rendered, failure = d.Render(&r.event)
 		}
 		if failure != nil {
-			p.m.renderErrors.Inc()
+			if !errors.Is(failure, trigger.ErrUnfetched) {
+				p.m.renderErrors.Inc()
+			}
 			p.broken.note(h.Trigger, c.Table, failure)
 			dl.Event = keep(&r.event, c)
 		}

@@ -23,6 +23,7 @@ import (
 const (
 	CodeUnknown = "unknown" // no such value is declared
 	CodeHost    = "host"    // the value is bound to other hosts
+	CodePayload = "payload" // bodies may not name it
 	CodeFetch   = "fetch"   // the provider could not give it: try again later
 	CodeInvalid = "invalid" // the provider gave what is no value
 )
@@ -121,22 +122,31 @@ func (r *Resolver) find(name string, hosts []string) (*value, error) {
 	if !ok {
 		return nil, &Error{Name: name, Code: CodeUnknown, Err: errors.New("the configuration declares no such value")}
 	}
-	if len(v.hosts) == 0 {
-		return v, nil
+	if err := Bound(v.hosts, hosts); err != nil {
+		return nil, &Error{Name: name, Code: CodeHost, Err: err}
+	}
+	return v, nil
+}
+
+// Bound says why what is bound to the hosts of allowed, if there are any, may not go to
+// all of hosts.
+func Bound(allowed, hosts []string) error {
+	if len(allowed) == 0 {
+		return nil
 	}
 	if len(hosts) == 0 {
 		hosts = []string{""}
 	}
 	for _, h := range hosts {
 		switch {
-		case slices.Contains(v.hosts, canonicalHost(h)):
+		case slices.Contains(allowed, canonicalHost(h)):
 		case h == "":
-			return nil, &Error{Name: name, Code: CodeHost, Err: errors.New("it is bound to hosts and may be used for them only")}
+			return errors.New("it is bound to hosts and may be used for them only")
 		default:
-			return nil, &Error{Name: name, Code: CodeHost, Err: fmt.Errorf("it is bound to other hosts than %s", h)}
+			return fmt.Errorf("it is bound to other hosts than %s", h)
 		}
 	}
-	return v, nil
+	return nil
 }
 
 // Resolve returns the value for a message to hosts, which are as for Allowed. It waits
@@ -150,10 +160,29 @@ func (r *Resolver) Resolve(ctx context.Context, name string, hosts ...string) (s
 	return v.get(ctx, r)
 }
 
-// Cached is Resolve for those who cannot wait: false if the value has to be fetched
-// first, which is begun, or cannot be had.
-func (r *Resolver) Cached(name string, hosts ...string) (string, bool) {
-	v, err := r.find(name, hosts)
+// Hosts are those that the value is bound to; none = it is not.
+func (r *Resolver) Hosts(name string) []string {
+	v, ok := r.values[name]
+	if !ok {
+		return nil
+	}
+	return slices.Clone(v.hosts)
+}
+
+// ForBody returns the value for a body, whatever the hosts: where the body goes is for
+// the caller to watch. It is like Resolve else.
+func (r *Resolver) ForBody(ctx context.Context, name string) (string, error) {
+	v, err := r.inBody(name)
+	if err != nil {
+		return "", err
+	}
+	return v.get(ctx, r)
+}
+
+// CachedForBody is ForBody for those who cannot wait: false if the value has to be
+// fetched first, which is begun, or cannot be had.
+func (r *Resolver) CachedForBody(name string) (string, bool) {
+	v, err := r.inBody(name)
 	if err != nil {
 		return "", false
 	}
@@ -163,6 +192,17 @@ func (r *Resolver) Cached(name string, hosts ...string) (string, bool) {
 		return "", false
 	}
 	return f.value, f.err == nil
+}
+
+func (r *Resolver) inBody(name string) (*value, error) {
+	v, ok := r.values[name]
+	switch {
+	case !ok:
+		return nil, &Error{Name: name, Code: CodeUnknown, Err: errors.New("the configuration declares no such value")}
+	case !v.inPayload:
+		return nil, &Error{Name: name, Code: CodePayload, Err: errors.New("the configuration does not set allow_in_payload for it")}
+	}
+	return v, nil
 }
 
 // Status describes a value, without showing it.

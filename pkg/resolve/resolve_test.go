@@ -167,6 +167,16 @@ func TestHosts(t *testing.T) {
 	if !slices.Equal(r.Names(), []string{"bound", "free"}) {
 		t.Fatalf("names %v", r.Names())
 	}
+	for name, code := range map[string]string{"free": "", "bound": CodePayload, "other": CodeUnknown} {
+		_, err := r.ForBody(t.Context(), name)
+		checkError(t, err, code)
+		if _, ok := r.CachedForBody(name); ok != (code == "") {
+			t.Errorf("%s for a body: %v", name, ok)
+		}
+	}
+	if !slices.Equal(r.Hosts("bound"), []string{"api.example.com", "::1"}) || len(r.Hosts("free"))+len(r.Hosts("other")) > 0 {
+		t.Error("Hosts is wrong")
+	}
 	if !r.InPayload("free") || r.InPayload("bound") || r.InPayload("other") {
 		t.Fatal("InPayload is wrong")
 	}

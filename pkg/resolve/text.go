@@ -22,8 +22,7 @@ var (
 
 // mark begins and ends a sentinel: what stands for a reference while the row part of a
 // text is rendered. It is random and known to this process only, so that no row can
-// forge one and have a secret put where its author wants it. It is the same for all
-// texts because a message rendered before an edit is filled in after it.
+// forge one and have a secret put where its author wants it.
 var mark = "\x00" + rand.Text() + "\x00"
 
 // Text is a string with references to declared values. It is immutable.
@@ -87,17 +86,13 @@ func (t *Text) Refs() []string { return t.refs }
 // Source is the text as it was written.
 func (t *Text) Source() string { return t.source }
 
-// Names replaces the sentinels in what an engine rendered of Template by the references
-// that they stand for.
-func Names(rendered string) string {
-	if !strings.Contains(rendered, mark) {
-		return rendered
+// Literal is the text without its references.
+func (t *Text) Literal() string {
+	var b strings.Builder
+	for _, p := range t.parts {
+		b.WriteString(p.text)
 	}
-	pieces := strings.Split(rendered, mark)
-	for i := 1; i < len(pieces); i += 2 {
-		pieces[i] = "{{ " + pieces[i] + " }}"
-	}
-	return strings.ReplaceAll(strings.Join(pieces, ""), "\x00", "")
+	return b.String()
 }
 
 // Append appends the text to dst with each reference replaced by its value for hosts.
@@ -118,7 +113,7 @@ func (t *Text) Append(ctx context.Context, dst []byte, r *Resolver, hosts ...str
 }
 
 // Template returns the text for a template engine: each reference is a sentinel, which
-// Fill replaces after the row's part was rendered. A text without references is
+// Seal replaces after the row's part was rendered. A text without references is
 // returned unchanged.
 func (t *Text) Template() string {
 	if len(t.refs) == 0 {
@@ -134,31 +129,66 @@ func (t *Text) Template() string {
 	return b.String()
 }
 
-// Fill replaces the sentinels in what an engine rendered of Template, by values for
-// hosts. The values themselves are not rendered again. rendered may come from an
-// earlier version of the text: a sentinel carries its name. It is good only in the
-// process that made it. Errors are *Error.
-func (t *Text) Fill(ctx context.Context, rendered string, r *Resolver, hosts ...string) (string, error) {
-	if len(t.refs) == 0 && !strings.Contains(rendered, mark) {
+// Seal makes what an engine rendered of Template fit to be kept, over restarts and edits
+// of the text: a reference is its name between two NULs, a NUL of the row's is doubled.
+func (t *Text) Seal(rendered string) (string, error) {
+	if !strings.Contains(rendered, "\x00") {
 		return rendered, nil
+	}
+	if len(t.refs) == 0 {
+		return strings.ReplaceAll(rendered, "\x00", "\x00\x00"), nil
 	}
 	pieces := strings.Split(rendered, mark)
 	for i, s := range pieces {
 		// A filter may have spoilt a sentinel, whose rest must not be seen outside.
 		if len(pieces)%2 == 0 || strings.Contains(s, "\x00") || i%2 == 1 && !namePattern.MatchString(s) {
-			return "", &Error{Code: CodeInvalid, Err: errors.New("a NUL character beside a reference, from the row or from a filter around the reference")}
+			return "", errors.New("a NUL character beside a reference, from the row or from a filter around the reference")
 		}
 	}
+	return strings.Join(pieces, "\x00"), nil
+}
+
+// Names replaces the references in what was sealed as they are written in a template.
+func Names(sealed string) string {
+	if !strings.Contains(sealed, "\x00") {
+		return sealed
+	}
+	pieces := strings.Split(sealed, "\x00")
+	for i := 1; i < len(pieces); i += 2 {
+		if pieces[i] != "" { // else a NUL of the row's
+			pieces[i] = "{{ " + pieces[i] + " }}"
+		}
+	}
+	return strings.Join(pieces, "")
+}
+
+// Fill replaces the references in what was sealed, be it of an earlier version of the
+// text, by values for hosts. The values themselves are not rendered again. Errors are
+// *Error.
+func Fill(ctx context.Context, sealed string, r *Resolver, hosts ...string) (string, error) {
+	if !strings.Contains(sealed, "\x00") {
+		return sealed, nil
+	}
 	var b strings.Builder
-	for i, s := range pieces {
-		if i%2 == 1 {
-			v, err := r.Resolve(ctx, s, hosts...)
+	for rest := sealed; ; {
+		text, after, found := strings.Cut(rest, "\x00")
+		b.WriteString(text)
+		if !found {
+			return b.String(), nil
+		}
+		name, after, closed := strings.Cut(after, "\x00")
+		switch {
+		case !closed:
+			return "", &Error{Code: CodeInvalid, Err: errors.New("what was rendered is damaged")}
+		case name == "":
+			b.WriteByte(0)
+		default:
+			v, err := r.Resolve(ctx, name, hosts...)
 			if err != nil {
 				return "", err
 			}
-			s = v
+			b.WriteString(v)
 		}
-		b.WriteString(s)
+		rest = after
 	}
-	return b.String(), nil
 }

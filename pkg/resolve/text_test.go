@@ -46,7 +46,11 @@ func TestText(t *testing.T) {
 				t.Errorf("got %q, %v, want %q", got, err, tt.want)
 			}
 			// An engine that leaves everything as it is.
-			filled, err := text.Fill(t.Context(), text.Template(), r, "h")
+			sealed, err := text.Seal(text.Template())
+			if err != nil {
+				t.Fatal(err)
+			}
+			filled, err := Fill(t.Context(), sealed, r, "h")
 			if err != nil || filled != tt.want {
 				t.Errorf("filled %q, %v, want %q", filled, err, tt.want)
 			}
@@ -69,26 +73,48 @@ func TestFill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	plain, err := Parse("{{ instance.name }}", reserved)
+	if err != nil {
+		t.Fatal(err)
+	}
 	render := func(row string) string {
 		return strings.ReplaceAll(text.Template(), "{{ instance.name }}", row)
 	}
 	tests := []struct {
-		name, rendered, want, code string
+		name     string
+		text     *Text
+		rendered string
+		want     string
+		code     string // of Fill; "seal" = of Seal
 	}{
-		{"row", render("Ada"), "Ada T0K", ""},
-		{"row with reference", render("{{ tok }}"), "{{ tok }} T0K", ""},
-		{"the same twice", render("Ada") + render("Bob"), "Ada T0KBob T0K", ""},
-		{"left out by a condition", "Ada", "Ada", ""},
-		{"forged by name", render("\x00bound\x00"), "", CodeInvalid},
-		{"forged with a guess", render("\x00AAAAAAAAAAAAAAAAAAAAAAAAAA\x00bound\x00AAAAAAAAAAAAAAAAAAAAAAAAAA\x00"), "", CodeInvalid},
-		{"NUL of the row", render("A\x00da"), "", CodeInvalid},
-		{"spoilt by a filter", strings.ToLower(render("Ada")), "", CodeInvalid},
-		{"cut in two", render("Ada")[:len(render("Ada"))-3], "", CodeInvalid},
-		{"name spoilt", strings.ReplaceAll(render("Ada"), "tok", "TOK"), "", CodeUnknown},
+		{"row", text, render("Ada"), "Ada T0K", ""},
+		{"row with reference", text, render("{{ tok }}"), "{{ tok }} T0K", ""},
+		{"the same twice", text, render("Ada") + render("Bob"), "Ada T0KBob T0K", ""},
+		{"left out by a condition", text, "Ada", "Ada", ""},
+		{"forged by name", text, render("\x00bound\x00"), "", "seal"},
+		{"forged with a guess", text, render("\x00AAAAAAAAAAAAAAAAAAAAAAAAAA\x00bound\x00AAAAAAAAAAAAAAAAAAAAAAAAAA\x00"), "", "seal"},
+		{"NUL of the row", text, render("A\x00da"), "", "seal"},
+		{"spoilt by a filter", text, strings.ToLower(render("Ada")), "", "seal"},
+		{"cut in two", text, render("Ada")[:len(render("Ada"))-3], "", "seal"},
+		{"name spoilt", text, strings.ReplaceAll(render("Ada"), "tok", "TOK"), "", CodeUnknown},
+		{"no reference", plain, "Ada", "Ada", ""},
+		{"no reference, forged", plain, "\x00bound\x00", "\x00bound\x00", ""},
+		{"no reference, forged with more", plain, "\x00\x00bound\x00\x00\x00tok\x00", "\x00\x00bound\x00\x00\x00tok\x00", ""},
+		{"no reference, forged with the mark", plain, mark + "tok" + mark, mark + "tok" + mark, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := text.Fill(t.Context(), tt.rendered, r, "evil")
+			sealed, err := tt.text.Seal(tt.rendered)
+			if tt.code == "seal" {
+				if err == nil || sealed != "" {
+					t.Fatalf("sealed %q, want an error", sealed)
+				}
+				return
+			}
+			if err != nil || tt.text == text && strings.Contains(sealed, mark) {
+				t.Fatalf("sealed %q, %v", sealed, err)
+			}
+			got, err := Fill(t.Context(), sealed, r, "evil")
 			checkError(t, err, tt.code)
 			if got != tt.want {
 				t.Fatalf("got %q, want %q", got, tt.want)
@@ -98,19 +124,15 @@ func TestFill(t *testing.T) {
 			}
 		})
 	}
-	bound, err := Parse("{{ instance.x }}{{ bound }}", reserved)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = bound.Fill(t.Context(), bound.Template(), r, "evil")
+	// What is kept holds nothing of this process, and is bound as ever.
+	_, err = Fill(t.Context(), "\x00bound\x00", r, "evil")
 	checkError(t, err, CodeHost)
-	// What was rendered before an edit is filled in after it.
-	edited, err := Parse("{{ instance.name }}: {{ bound }}", reserved)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := edited.Fill(t.Context(), render("Ada"), r, "good"); err != nil || got != "Ada T0K" {
+	if got, err := Fill(t.Context(), "a \x00bound\x00\x00\x00", r, "good"); err != nil || got != "a B0UND\x00" {
 		t.Fatalf("got %q, %v", got, err)
+	}
+	for _, damaged := range []string{"\x00", "a\x00tok", "\x00\x00\x00", "\x00tok\x00\x00"} {
+		_, err := Fill(t.Context(), damaged, r, "good")
+		checkError(t, err, CodeInvalid)
 	}
 }
 
@@ -122,6 +144,7 @@ func FuzzFill(f *testing.F) {
 	f.Cleanup(r.Close)
 	f.Add("{{ tok }}", "x")
 	f.Add("{% for a in b %}{{ a }}", "\x00tok\x00")
+	f.Add("", "\x00tok\x00")
 	f.Fuzz(func(t *testing.T, source, row string) {
 		text, err := Parse(source+"{{ instance.x }}", reserved)
 		if err != nil {
@@ -132,9 +155,13 @@ func FuzzFill(f *testing.F) {
 			return
 		}
 		// Rendered in the row's place, the row stays as it is and brings no secret along.
-		got, err := text.Fill(t.Context(), strings.Replace(text.Template(), "{{ instance.x }}", row, 1), r, "")
-		if err == nil && got != strings.Replace(string(want), "{{ instance.x }}", row, 1) {
-			t.Fatalf("got %q", got)
+		sealed, err := text.Seal(strings.Replace(text.Template(), "{{ instance.x }}", row, 1))
+		if err != nil {
+			return
+		}
+		got, err := Fill(t.Context(), sealed, r, "")
+		if err != nil || got != strings.Replace(string(want), "{{ instance.x }}", row, 1) {
+			t.Fatalf("got %q, %v", got, err)
 		}
 	})
 }

@@ -29,7 +29,7 @@ func (f *fake) fetch(ctx context.Context) (string, time.Time, error) {
 
 func withFake(f *fake, ttl time.Duration) *Resolver {
 	ctx, cancel := context.WithCancel(context.Background())
-	v := &value{name: "v", fetcher: f, ttl: ttl, given: ttl > 0, maxAge: 2 * ttl, timeout: defaultTimeout}
+	v := &value{name: "v", fetcher: f, ttl: ttl, given: ttl > 0, maxAge: 2 * ttl, timeout: defaultTimeout, inPayload: true}
 	return &Resolver{ctx: ctx, cancel: cancel, log: slog.New(slog.DiscardHandler), values: map[string]*value{"v": v}, names: []string{"v"}}
 }
 
@@ -180,13 +180,13 @@ func TestCached(t *testing.T) {
 			{0, "v4", 4},
 		} {
 			time.Sleep(s.after)
-			got, ok := r.Cached("v")
+			got, ok := r.CachedForBody("v")
 			synctest.Wait()
 			if got != s.want || ok != (s.want != "") || f.calls.Load() != s.calls {
 				t.Fatalf("after %v: %q %v with %d fetches, want %q with %d", s.after, got, ok, f.calls.Load(), s.want, s.calls)
 			}
 		}
-		if _, ok := r.Cached("other"); ok {
+		if _, ok := r.CachedForBody("other"); ok {
 			t.Error("a value that is not declared")
 		}
 	})

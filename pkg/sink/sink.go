@@ -101,8 +101,8 @@ type Kind struct {
 	// Check says what is wrong with conn and params before anything is resolved:
 	// template strings ({{ … }}) count as present and of any value.
 	Check func(conn, params map[string]any) []Problem
-	// Addresses are the host:port that conn names, as far as it holds no templates. Nil:
-	// those that stand in it as such.
+	// Addresses are the host:port that messages go to, as far as conn names them and
+	// holds no templates there. Nil: conn names none.
 	Addresses func(conn map[string]any) []string
 	// Open makes a Sink. conn is resolved: it holds no templates.
 	Open func(ctx context.Context, conn map[string]any, env Env) (Sink, error)

@@ -2,10 +2,8 @@ package trigger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,8 +21,8 @@ type Compiler struct {
 	Resolver       *resolve.Resolver
 	Webhook        *sink.Kind
 	Broker, Action func(name string) (Endpoint, bool)
-	// Env gives a sink what it may use; endpoint is the broker's or action's name, ""
-	// for webhooks.
+	// Env gives a sink what it may use; endpoint is msg_broker_queues/ or actions/ and the
+	// name of the broker or action, "" for webhooks; conn is resolved.
 	Env func(endpoint string, conn map[string]any) sink.Env
 	// CheckPath says what is wrong with a path that the template or condition at the
 	// JSON pointer at of t reads of a change; an error that is a *Problem keeps its code.
@@ -56,13 +54,16 @@ type Compiled struct {
 	// Broken is set if a template of a stored trigger does not compile any more:
 	// nothing of it can be rendered until it is mended.
 	Broken error
+
+	resolver *resolve.Resolver
+	values   []string // dynamic values that the payload names
 }
 
 // Compile compiles a stored or a new trigger; all that is wrong with its templates is
 // returned at once. Names of brokers that are not configured are no problem here:
 // Validate tells about them.
 func (c *Compiler) Compile(r *Record) (*Compiled, []Problem) {
-	k := &compilation{Compiler: c, t: r.Trigger, out: &Compiled{Record: r}}
+	k := &compilation{Compiler: c, t: r.Trigger, out: &Compiled{Record: r, resolver: c.Resolver}}
 	k.body()
 	k.conditions()
 	for i := range r.Trigger.Webhooks {
@@ -74,6 +75,7 @@ func (c *Compiler) Compile(r *Record) (*Compiled, []Problem) {
 	for i := range r.Trigger.Actions {
 		k.queue(fmt.Sprintf("/actions/%d", i), &r.Trigger.Actions[i], c.Action, c.MaxActionTimeout)
 	}
+	k.bodyValues()
 	return k.out, k.problems
 }
 
@@ -82,6 +84,7 @@ type compilation struct {
 	t        *Trigger
 	out      *Compiled
 	problems []Problem
+	bodyAt   []named // of out.values
 }
 
 func (k *compilation) problem(at, code string, err error) {
@@ -159,13 +162,15 @@ type Destination struct {
 	kind     *sink.Kind
 	timeout  time.Duration
 	endpoint string
-	host     string // what dynamic values may be bound to
-	at       string // see Host
+	hosts    []string // where messages go; nil = not known
+	at       string   // see Host
 	resolver *resolve.Resolver
 	env      func(endpoint string, conn map[string]any) sink.Env
-	shadow   *sink.Kind // in its place, if not nil
+	shadow   *sink.Kind    // in its place, if not nil
+	bound    []sink.Header // of boundBody
+	url      []segment     // nil: as the parameter has it
 
-	conn        map[string]any // string values may be *resolve.Text
+	conn        map[string]any // strings in it may be *resolve.Text instead
 	connKey     string
 	connDynamic bool
 	params      []slot
@@ -198,17 +203,19 @@ func (f *slot) place(rendered []sink.Header) int {
 // row is a template of a slot's part that is taken from the row.
 type row struct {
 	name string
+	text *resolve.Text
 	*template.Template
 }
 
 func (k *compilation) webhook(at string, w *Webhook) {
 	d := &Destination{ID: w.ID, trigger: k.t.ID, limits: k.limits(&w.Limits), kind: k.Webhook, timeout: Timeout(w.TimeoutSecs, k.MaxWebhookTimeout), resolver: k.Resolver, env: k.Env, connKey: k.Webhook.Name}
 	d.limits.Batch = w.Batch
-	if u, err := url.Parse(w.URL); err == nil {
-		d.host, d.at = u.Hostname(), u.Scheme+"://"+u.Host
+	if u, err := url.Parse(withoutTemplates(w.URL)); err == nil {
+		d.hosts, d.at = []string{u.Hostname()}, u.Scheme+"://"+u.Host
 	}
 	d.params = []slot{{name: "url", row: -1, fixed: w.URL}, {name: "http_method", row: -1, fixed: w.HTTPMethod}}
 	k.secret(d, at, w.Secret)
+	k.url(d, at+"/url", w.URL)
 	for _, h := range w.Headers {
 		d.headers = k.field(d, d.headers, at+"/headers/"+escapePointer(h.Name), h.Name, h.Value)
 	}
@@ -231,10 +238,12 @@ func (k *compilation) queue(at string, q *Queue, find func(string) (Endpoint, bo
 			e = found
 		}
 	}
-	d := &Destination{ID: q.ID, trigger: k.t.ID, limits: k.limits(&q.Limits), kind: &e.Kind, timeout: Timeout(q.TimeoutSecs, maximum), endpoint: q.Name, resolver: k.Resolver, env: k.Env}
-	d.host, d.at = onlyHost(e.Conn), q.Name
+	list, _, _ := strings.Cut(at[1:], "/")
+	d := &Destination{ID: q.ID, trigger: k.t.ID, limits: k.limits(&q.Limits), kind: &e.Kind, timeout: Timeout(q.TimeoutSecs, maximum), endpoint: list + "/" + q.Name, resolver: k.Resolver, env: k.Env}
+	d.at = q.Name
 	d.conn = q.ConnDetails.Map()
 	maps.Copy(d.conn, e.Conn)
+	d.hosts = hosts(d.kind, d.conn)
 	k.connection(d, at)
 	params := q.Parameters.Map()
 	maps.Copy(params, e.Params)
@@ -258,70 +267,6 @@ func unconfigured(name string) sink.Kind {
 	}}
 }
 
-// onlyHost is the one host that the operator's connection details lead to, "" if there
-// are several or none: a value that is bound to hosts then cannot be used.
-func onlyHost(conn map[string]any) string {
-	host := ""
-	for _, name := range []string{"host", "url", "servers", "bootstrap_servers", "endpoint_url"} {
-		text, _ := conn[name].(string)
-		for _, address := range strings.Split(text, ",") {
-			if address = strings.TrimSpace(address); address == "" {
-				continue
-			}
-			if u, err := url.Parse(address); err == nil && u.Host != "" {
-				address = u.Host
-			}
-			if h, _, err := net.SplitHostPort(address); err == nil {
-				address = h
-			}
-			if host != "" && host != address {
-				return ""
-			}
-			host = address
-		}
-	}
-	return host
-}
-
-// connection compiles the dynamic values in connection details; they cannot name the
-// row.
-func (k *compilation) connection(d *Destination, at string) {
-	for name, v := range d.conn {
-		s, ok := v.(string)
-		if !ok {
-			continue
-		}
-		text, err := resolve.Parse(s, reserved)
-		if err != nil {
-			k.problem(at+"/conn_details/"+escapePointer(name), CodeTemplate, err)
-			continue
-		}
-		k.refs(at+"/conn_details/"+escapePointer(name), text, d.host)
-		if len(text.Refs()) > 0 {
-			d.conn[name] = text
-			d.connDynamic = true
-		}
-	}
-	if !d.connDynamic {
-		d.connKey = connKey(d.kind.Name, d.endpoint, d.conn)
-	}
-}
-
-func reserved(first string) bool { return slices.Contains(payload.Names, first) }
-
-// refs checks the dynamic values that text names: declared, and not bound to other
-// hosts than where it is sent.
-func (k *compilation) refs(at string, text *resolve.Text, host string) {
-	known := k.Resolver.Names()
-	for _, name := range text.Refs() {
-		if !slices.Contains(known, name) {
-			k.problem(at, CodeUnknown, fmt.Errorf("the configuration declares no dynamic value %s", name))
-		} else if err := k.Resolver.Allowed(name, host); err != nil {
-			k.problem(at, CodeNotAllowed, err)
-		}
-	}
-}
-
 // field compiles one header or parameter and adds it to to.
 func (k *compilation) field(d *Destination, to []slot, at, name, value string) []slot {
 	text, err := resolve.Parse(value, reserved)
@@ -329,7 +274,7 @@ func (k *compilation) field(d *Destination, to []slot, at, name, value string) [
 		k.problem(at, CodeTemplate, err)
 		return to
 	}
-	k.refs(at, text, d.host)
+	k.refs(at, text, d)
 	f := slot{name: name, text: text, row: -1}
 	t := k.template(at, text.Template())
 	if t == nil {
@@ -338,7 +283,7 @@ func (k *compilation) field(d *Destination, to []slot, at, name, value string) [
 	var static bool
 	if f.fixed, static = t.Static(); !static {
 		f.row = len(d.rows)
-		d.rows = append(d.rows, row{name, t})
+		d.rows = append(d.rows, row{name, text, t})
 	}
 	return append(to, f)
 }
@@ -362,21 +307,25 @@ func (d *Destination) settle() {
 	}
 }
 
-// Render renders what the row gives to headers and parameters, by their names; nil if
-// it gives nothing.
+// Render renders what the row gives to headers and parameters, by their names, for Fill;
+// nil if it gives nothing. It may be kept for long.
 func (d *Destination) Render(e *payload.Event) ([]sink.Header, error) {
 	if len(d.rows) == 0 {
-		return nil, nil
+		return d.bound, nil
 	}
-	out := make([]sink.Header, len(d.rows))
+	out := make([]sink.Header, len(d.rows), len(d.rows)+len(d.bound))
 	for i, t := range d.rows {
 		b, err := t.Append(nil, e)
+		var sealed string
+		if err == nil {
+			sealed, err = t.text.Seal(string(b))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.name, err)
 		}
-		out[i] = sink.Header{Name: t.name, Value: string(b)}
+		out[i] = sink.Header{Name: t.name, Value: sealed}
 	}
-	return out, nil
+	return append(out, d.bound...), nil
 }
 
 // limits are l, and whether the trigger is paused.
@@ -409,37 +358,6 @@ func (d *Destination) Timeout() time.Duration { return d.timeout }
 // Env is what a sink opened for conn may use of its surroundings.
 func (d *Destination) Env(conn map[string]any) sink.Env { return d.env(d.endpoint, conn) }
 
-// Conn gives the resolved connection details, and a key that is equal for equal ones.
-func (d *Destination) Conn(ctx context.Context) (map[string]any, string, error) {
-	if d.shadow != nil {
-		return map[string]any{"destination": d.ID}, "shadow\x00" + d.ID, nil
-	}
-	if !d.connDynamic {
-		return d.conn, d.connKey, nil
-	}
-	conn := make(map[string]any, len(d.conn))
-	for name, v := range d.conn {
-		if text, ok := v.(*resolve.Text); ok {
-			s, err := text.Append(ctx, nil, d.resolver, d.host)
-			if err != nil {
-				return nil, "", resolveError(err)
-			}
-			v = string(s)
-		}
-		conn[name] = v
-	}
-	return conn, connKey(d.kind.Name, d.endpoint, conn), nil
-}
-
-func connKey(kind, endpoint string, conn map[string]any) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\x00%s", kind, endpoint)
-	for _, name := range slices.Sorted(maps.Keys(conn)) {
-		fmt.Fprintf(&b, "\x00%s\x00%v", name, conn[name])
-	}
-	return b.String()
-}
-
 // Fill sets the message's parameters and headers, dynamic values resolved now. What
 // Render gave before an edit goes where it was meant for, by its name; a header that an
 // edit added from the row is left out of messages rendered before.
@@ -447,6 +365,9 @@ func (d *Destination) Fill(ctx context.Context, m *sink.Message, rendered []sink
 	if d.shadow != nil {
 		d.Show(m, rendered)
 		return nil
+	}
+	if err := d.mayCarry(rendered); err != nil {
+		return err
 	}
 	if m.Params = d.fixedParams; m.Params == nil {
 		params, err := d.values(ctx, d.params, rendered)
@@ -456,6 +377,11 @@ func (d *Destination) Fill(ctx context.Context, m *sink.Message, rendered []sink
 		m.Params = make(map[string]string, len(params))
 		for _, p := range params {
 			m.Params[p.Name] = p.Value
+		}
+	}
+	if d.url != nil {
+		if err := d.fillURL(ctx, m, rendered); err != nil {
+			return err
 		}
 	}
 	if m.Headers = d.fixedHeader; m.Headers == nil {
@@ -479,14 +405,14 @@ func (d *Destination) values(ctx context.Context, fields []slot, rendered []sink
 			v = f.fixed
 		case f.row < 0:
 			var b []byte
-			b, err = f.text.Append(ctx, nil, d.resolver, d.host)
+			b, err = f.text.Append(ctx, nil, d.resolver, d.hosts...)
 			v = string(b)
 		default:
 			at := f.place(rendered)
 			if at < 0 {
 				continue
 			}
-			v, err = f.text.Fill(ctx, rendered[at].Value, d.resolver, d.host)
+			v, err = resolve.Fill(ctx, rendered[at].Value, d.resolver, d.hosts...)
 		}
 		if err != nil {
 			return nil, resolveError(err)
@@ -494,16 +420,4 @@ func (d *Destination) values(ctx context.Context, fields []slot, rendered []sink
 		out = append(out, sink.Header{Name: f.name, Value: v})
 	}
 	return out, nil
-}
-
-// resolveError makes a failed resolution a trouble of the destination, which ends when
-// the value can be had again.
-func resolveError(err error) error {
-	if err == nil {
-		return nil
-	}
-	if e := (*sink.Error)(nil); errors.As(err, &e) {
-		return err
-	}
-	return &sink.Error{Class: sink.Misconfigured, Code: "dynamic_value", Err: err}
 }

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/template"
 )
 
@@ -16,9 +14,8 @@ func (k *compilation) path(at string, p template.Path) {
 	if len(names) == 0 {
 		return
 	}
-	if !slices.Contains(payload.Names, names[0]) {
-		k.problem(at, CodeUnknown, fmt.Errorf("line %d, column %d: there is no %s; templates may name %s",
-			p.Line, p.Column, names[0], strings.Join(payload.Names, ", ")))
+	if !reserved(names[0]) {
+		k.beside(at, p)
 		return
 	}
 	row := names[0] == "instance" || names[0] == "before" || names[0] == "after"

@@ -19,7 +19,7 @@ func (k *compilation) secret(d *Destination, at string, s Secrets) {
 			k.problem(at+s.pointer(i), CodeTemplate, err)
 			return
 		}
-		k.refs(at+s.pointer(i), text, d.host)
+		k.refs(at+s.pointer(i), text, d)
 	}
 	if len(s.Values) == 0 {
 		return
@@ -35,7 +35,10 @@ func (k *compilation) secret(d *Destination, at string, s Secrets) {
 
 // Describe gives the kind that messages go to, whatever the trigger's mode, and the name of
 // the broker or action.
-func (d *Destination) Describe() (kind, endpoint string) { return d.kind.Name, d.endpoint }
+func (d *Destination) Describe() (kind, endpoint string) {
+	_, name, _ := strings.Cut(d.endpoint, "/")
+	return d.kind.Name, name
+}
 
 // Show sets the message's parameters and headers as they may be shown: dynamic values are
 // not fetched and stand there by their names, literal secrets are replaced by the marker.
@@ -47,6 +50,9 @@ func (d *Destination) Show(m *sink.Message, rendered []sink.Header) {
 			continue // signs, and is not sent
 		}
 		m.Params[f.name] = f.show(rendered, d.secretParam(f.name))
+	}
+	if d.url != nil {
+		m.Params["url"] = d.showURL(rendered)
 	}
 	m.Headers = make([]sink.Header, 0, len(d.headers))
 	for i := range d.headers {

@@ -27,8 +27,14 @@ func TestKinds(t *testing.T) {
 				params[p.Name] = v
 			}
 			k.Check(conn, params)
+			if k.Addresses != nil {
+				k.Addresses(conn)
+			}
 		}
 		k.Check(nil, nil)
+		if k.Addresses == nil && k.Name != "webhook" {
+			t.Errorf("%s does not say where it sends", k.Name)
+		}
 	}
 	if _, ok := Find("carrier pigeon"); ok {
 		t.Error("found what is not there")

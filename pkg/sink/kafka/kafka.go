@@ -14,6 +14,7 @@ package kafka
 import (
 	"context"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -31,6 +32,9 @@ var Kind = sink.Kind{
 	Conn:      connParams,
 	Params:    []sink.Param{{Name: "topic", Required: true}},
 	Check:     check,
+	Addresses: func(conn map[string]any) []string {
+		return slices.DeleteFunc((&reader{conn: conn, check: true}).servers(), func(s string) bool { return isTemplate(s) })
+	},
 	Open: func(_ context.Context, conn map[string]any, env sink.Env) (sink.Sink, error) {
 		return open(conn, env)
 	},
