@@ -136,6 +136,7 @@ func (p *process) start() {
 	for {
 		select {
 		case err := <-p.exited:
+			p.cmd = nil
 			p.t.Fatalf("daemon ended: %v\n%s", err, p.log)
 		default:
 		}
