@@ -289,6 +289,44 @@ func TestStandbyRefuses(t *testing.T) {
 	}
 }
 
+// TestCutOffFromTheStore: an active instance that reaches everything but the store cannot
+// know whether it still is the active one: it lets go of the source, so that another can
+// have it.
+func TestCutOffFromTheStore(t *testing.T) {
+	t.Parallel()
+	hook := newReceiver(t)
+	x := newPair(t, "")
+	line, through := newProxy(t, x.db)
+	line.up()
+	cut, other := x.ps[0], x.ps[1]
+	cut.rewrite(x.db.url+"&schema=wt", through+"&schema=wt")
+	cut.start()
+	other.start()
+	if active, _ := x.roles(); active != cut {
+		t.Fatal("the second one is active")
+	}
+	cut.create(fmt.Sprintf(namedLedger, hook.URL))
+	l := &ledger{t: t}
+	l.write(x.db, 4, 5*time.Millisecond)
+	waitFor(t, "delivered", func() bool { return by(hook.requests(), cut) > 0 })
+	line.down()
+	gone := time.Now()
+	waitFor(t, "taken over", func() bool { return by(hook.requests(), other) > 0 })
+	t.Logf("cut off; the other one sends %s later", time.Since(gone).Round(10*time.Millisecond))
+	sent := by(hook.requests(), cut)
+	if !strings.Contains(cut.log.String(), "letting go of the sources") {
+		t.Error("it did not let go")
+	}
+	line.up()
+	waitFor(t, "standing by", func() bool { return strings.Contains(fmt.Sprint(cut.source()["detail"]), " is active") })
+	l.stop()
+	v := l.settled(t, hook)
+	t.Logf("%+v", v)
+	if v.lost+v.reordered+v.phantom+v.changed != 0 || v.committed < 500 || by(hook.requests(), cut) != sent {
+		t.Errorf("%+v, want nothing lost, reordered or invented, and nothing sent by the one that let go", v)
+	}
+}
+
 // TestTakeOverOnMySQL is TestTakeOver in short, with a store elsewhere.
 func TestTakeOverOnMySQL(t *testing.T) {
 	t.Parallel()

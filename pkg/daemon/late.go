@@ -59,10 +59,14 @@ func (s *triggers) resolveLate(ctx context.Context, id int64) error {
 	}
 	s.writing.Lock()
 	err = s.store.UpdateActivations(ctx, id, r.Revision, func(now []trigger.Activation) []trigger.Activation {
-		if len(v.Problems) > 0 {
-			return blocked(now, v.Problems[0])
+		for i := range now { // what became active meanwhile stays so
+			if now[i].State == trigger.Active {
+				now[i].Columns = next[i].Columns
+				continue
+			}
+			now[i] = next[i]
 		}
-		return activations(t, v.Tables, &trigger.Record{Trigger: r.Trigger, Activations: now})
+		return now
 	})
 	if err == nil {
 		err = s.reload(ctx)

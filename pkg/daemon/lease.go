@@ -64,7 +64,7 @@ const (
 	leaseSlack = 250 * time.Millisecond // clocks do not run equally fast
 	// leaseGrace is how long a holder whose lease ran out keeps what it has read: the
 	// store may come back before anybody else does. Then it lets go of its sources.
-	leaseGrace = 5 * time.Second
+	leaseGrace = 2 * time.Second
 	// leaseGap: a standby that could not look for so long starts to measure anew. The
 	// holder could not show itself either, as a rule.
 	leaseGap = 2 * time.Second
@@ -233,7 +233,8 @@ func (l *leader) keep(holder string, last time.Time, stop <-chan struct{}, end c
 	said := false
 	for {
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(context.Background(), leaseGap)
+		left := leaseTTL + leaseGrace - began.Sub(last)
+		ctx, cancel := context.WithTimeout(context.Background(), min(leaseGap, left))
 		err := l.store.RenewLeases(ctx, holder, len(l.sources), l.applied.Load())
 		if err == nil {
 			last = began
@@ -247,7 +248,7 @@ func (l *leader) keep(holder string, last time.Time, stop <-chan struct{}, end c
 			l.log.Warn("another instance has become active: this one stands by", "instance", l.name)
 			end(pipeline.ErrSuperseded)
 			return
-		case err != nil && time.Since(last) > leaseTTL+leaseGrace:
+		case err != nil && time.Since(last) >= leaseTTL+leaseGrace:
 			l.log.Error("the lease ran out and could not be renewed: letting go of the sources", "err", err)
 			end(pipeline.ErrSuperseded)
 			return

@@ -297,7 +297,9 @@ func (t *tail) publishLogged(ctx context.Context) {
 	}
 }
 
-// publish makes the log carry the tables that are wanted, asked at the last moment.
+// publish makes the log carry the tables that are wanted, asked at the last moment. An
+// instance that is stopped within it and superseded may take out a table that its
+// successor has added: the successor's watch puts it back, and says so.
 func (t *tail) publish(ctx context.Context) error {
 	if !t.isPrepared() {
 		return t.notReady()

@@ -247,7 +247,13 @@ func (s *triggers) validate(ctx context.Context, t *trigger.Trigger, was *trigge
 	if v.Unavailable != nil && o.Wait {
 		return trigger.Record{}, unavailable(v.Unavailable)
 	}
-	return trigger.Record{Trigger: t, Warnings: v.Warnings, Activations: s.depends(t, activations(t, v.Tables, was))}, nil
+	as := activations(t, v.Tables, was)
+	for i := range as {
+		if as[i].State != trigger.Active { // what stood in the way may not do so any more
+			as[i].Blocker, as[i].Refused = "", false
+		}
+	}
+	return trigger.Record{Trigger: t, Warnings: v.Warnings, Activations: s.depends(t, as)}, nil
 }
 
 // depends notes in activations on which columns of its tables t depends.
