@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -326,6 +328,70 @@ func TestCutOffFromTheStore(t *testing.T) {
 		t.Errorf("%+v, want nothing lost, reordered or invented, and nothing sent by the one that let go", v)
 	}
 }
+
+// TestTakeOverOfParked: what one instance has parked another one sends, in order, also
+// when the first one was stopped in the middle of it.
+func TestTakeOverOfParked(t *testing.T) {
+	t.Parallel()
+	hook := newReceiver(t)
+	x := newPair(t, "delivery: {queue: 100, park: {after: 1s}}\n")
+	active, standby := x.start()
+	var answers sync.Mutex
+	var got []request // with success
+	down := true
+	hook.setAnswer(func(w http.ResponseWriter, r request) {
+		answers.Lock()
+		defer answers.Unlock()
+		if down {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		got = append(got, r)
+	})
+	answered := func(by *process) (n int) {
+		answers.Lock()
+		defer answers.Unlock()
+		for _, r := range got {
+			if r.Header.Get("X-Instance") == by.who() {
+				n++
+			}
+		}
+		return n
+	}
+	active.create(fmt.Sprintf(namedLedger, hook.URL))
+	l := &ledger{t: t}
+	l.write(x.db, 8, 5*time.Millisecond)
+	parked := func(p *process) bool {
+		return regexp.MustCompile(`waltrigger_parked_deliveries\{[^}]*\} [1-9]\d{3}`).MatchString(p.metrics())
+	}
+	waitFor(t, "thousands parked", func() bool { return parked(active) })
+	active.signal(syscall.SIGSTOP)
+	waitFor(t, "stopped", active.isStopped)
+	waitFor(t, "taken over", func() bool { return standby.source()["state"] == "streaming" })
+	answers.Lock()
+	down = false
+	answers.Unlock()
+	waitFor(t, "draining", func() bool { return answered(standby) > 500 })
+	active.signal(syscall.SIGCONT)
+	l.stop()
+	v := l.settled(t, requestsFunc(func() []request {
+		answers.Lock()
+		defer answers.Unlock()
+		return slices.Clone(got)
+	}))
+	t.Logf("%+v", v)
+	if n := answered(active); n != 0 {
+		t.Errorf("%d were sent by the one that had been stopped", n)
+	}
+	if v.lost+v.reordered+v.phantom+v.changed != 0 || v.committed < 1000 {
+		t.Errorf("%+v, want nothing lost, reordered or invented, and ids that stay", v)
+	}
+	waitFor(t, "nothing parked", func() bool { return !parkedSome.MatchString(standby.metrics()) && !parkedSome.MatchString(active.metrics()) })
+}
+
+type requestsFunc func() []request
+
+func (f requestsFunc) requests() []request { return f() }
 
 // TestTakeOverOnMySQL is TestTakeOver in short, with a store elsewhere.
 func TestTakeOverOnMySQL(t *testing.T) {

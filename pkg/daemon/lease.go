@@ -233,8 +233,11 @@ func (l *leader) keep(holder string, last time.Time, stop <-chan struct{}, end c
 	said := false
 	for {
 		began := time.Now()
-		left := leaseTTL + leaseGrace - began.Sub(last)
-		ctx, cancel := context.WithTimeout(context.Background(), min(leaseGap, left))
+		patience := leaseGap
+		if left := leaseTTL + leaseGrace - began.Sub(last); left > 0 { // else it slept, and tries once
+			patience = min(patience, left)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		err := l.store.RenewLeases(ctx, holder, len(l.sources), l.applied.Load())
 		if err == nil {
 			last = began

@@ -206,6 +206,7 @@ func (d *Deliverer) Close() {
 		q.mu.Lock()
 		q.stop()
 		q.m.failing.Set(0) // nobody knows any more
+		q.m.parked.Set(0)
 		q.mu.Unlock()
 	}
 	d.mu.Unlock()
