@@ -226,6 +226,13 @@ func TestStandbyWrites(t *testing.T) {
 		db.customers(1, 1)
 		hook.wait(t, 1)
 		path := fmt.Sprintf("/api/action-triggers/%v", out["id"])
+		if status, out, _ := p.call(http.MethodPost, path+"/preview", ""); status != http.StatusOK || !strings.Contains(fmt.Sprint(out), fmt.Sprintf("created %d", i)) {
+			t.Errorf("preview: %d %v", status, out)
+		}
+		if status, out, _ := p.call(http.MethodPost, path+"/test", ""); status != http.StatusOK || !strings.Contains(fmt.Sprint(out), "status:accepted") {
+			t.Errorf("test: %d %v", status, out)
+		}
+		hook.wait(t, 2)
 		if status, out, _ := p.call(http.MethodPatch, path, fmt.Sprintf(`{"payload":"edited %d"}`, i)); status != http.StatusOK {
 			t.Fatalf("%d %v", status, out)
 		}
@@ -235,13 +242,13 @@ func TestStandbyWrites(t *testing.T) {
 		}
 		db.customers(1, 1) // concerns it no more
 		db.exec(`INSERT INTO myapp_product (name, description) VALUES ('', '')`)
-		hook.wait(t, 3)
+		hook.wait(t, 4)
 		if status, _, _ := p.call(http.MethodDelete, path, ""); status != http.StatusNoContent {
 			t.Fatal(status)
 		}
 		db.exec(`INSERT INTO myapp_product (name, description) VALUES ('', '')`)
-		want := []string{fmt.Sprintf("created %d", i), fmt.Sprintf("edited %d", i), fmt.Sprintf("edited %d", i)}
-		if got := bodies(hook.wait(t, 3)); !slices.Equal(got, want) {
+		want := []string{fmt.Sprintf("created %d", i), fmt.Sprintf("created %d", i), fmt.Sprintf("edited %d", i), fmt.Sprintf("edited %d", i)}
+		if got := bodies(hook.wait(t, 4)); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		hook.reset()

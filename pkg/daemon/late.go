@@ -59,7 +59,7 @@ func (s *triggers) resolveLate(ctx context.Context, id int64) error {
 	}
 	s.writing.Lock()
 	err = s.store.UpdateActivations(ctx, id, r.Revision, func(now []trigger.Activation) []trigger.Activation {
-		for i := range now { // what became active meanwhile stays so
+		for i := range min(len(now), len(next)) { // what became active meanwhile stays so
 			if now[i].State == trigger.Active {
 				now[i].Columns = next[i].Columns
 				continue
