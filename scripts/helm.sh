@@ -14,6 +14,8 @@ rm -rf "$out"; mkdir -p "$out/triggers" "$out/secrets"
 CGO_ENABLED=0 "$go" build -o "$out/waltrigger" ./cmd/waltrigger
 for secret in source-url billing-url; do echo "postgres://waltrigger@127.0.0.1:1/shop" >"$out/secrets/$secret"; done
 echo "not-a-real-token-but-long-enough" >"$out/secrets/admin-token"
+echo "postgres://waltrigger@127.0.0.1:1/shop?schema=waltrigger" >"$out/secrets/store-url"
+echo "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=" >"$out/secrets/store-key"
 for f in minimal full ephemeral; do
   sed -e "s#/run/secrets/waltrigger#$out/secrets#; s#/etc/waltrigger/triggers#$out/triggers#" "$out/$f.yaml" >"$out/$f.local.yaml"
   env -i SHOP_URL=postgres://waltrigger@127.0.0.1:1/shop "$out/waltrigger" config --effective -c "$out/$f.local.yaml" >/dev/null ||

@@ -18,7 +18,7 @@ work=$PWD/.work
 mkdir -p "$work"
 module=$(sed -n 's/^module //p' go.mod)
 # Code in which goroutines meet; the race detector makes everything else slower for nothing.
-race=(pipeline deliver trigger egress source/... sink/... resolve daemon)
+race=(pipeline deliver trigger egress source/... sink/... resolve store daemon)
 passed=0 failed=0 bad=() began=$SECONDS
 
 # step NAME CMD...: one line of result; a failure does not hide those that follow.

@@ -12,7 +12,7 @@ import (
 func sourceCommand(file *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "source", Short: "See and decide how sources go on (while the daemon is stopped)",
-		Long: "source takes the steps that only a person may decide on. The daemon must be stopped:\nthe store serves one process.",
+		Long: "source takes the steps that only a person may decide on. The daemon must be stopped,\nevery instance of it.",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	step := func(use, short, long string, do func(daemon.Operator, context.Context, string) error) *cobra.Command {

@@ -72,16 +72,19 @@ type Deps struct {
 	Metrics       prometheus.Registerer // nil = not measured
 }
 
-// Source is the state of a source.
+// Source is the state of a source, as this instance sees it.
 type Source struct {
-	Name       string `json:"name"`
-	State      string `json:"state"`
-	Detail     string `json:"detail,omitempty"`
-	Received   string `json:"received_position,omitempty"`
-	Acked      string `json:"acknowledged_position,omitempty"`
-	LagBytes   uint64 `json:"lag_bytes"`
-	Events     uint64 `json:"events"`
-	Reconnects uint64 `json:"reconnects"`
+	Name           string `json:"name"`
+	State          string `json:"state"`
+	Detail         string `json:"detail,omitempty"`
+	Active         bool   `json:"active"`                    // this instance reads it and sends for it
+	ActiveInstance string `json:"active_instance,omitempty"` // of those that share the store
+	Epoch          int64  `json:"epoch,omitempty"`           // grows with each change of the active instance
+	Received       string `json:"received_position,omitempty"`
+	Acked          string `json:"acknowledged_position,omitempty"`
+	LagBytes       uint64 `json:"lag_bytes"`
+	Events         uint64 `json:"events"`
+	Reconnects     uint64 `json:"reconnects"`
 }
 
 // ContentType is a table as triggers name it.

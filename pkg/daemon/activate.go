@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,21 +19,26 @@ import (
 // it is waited until every transaction that may have written before that has ended.
 // What is committed from the place in the log where that is so fires.
 type activation struct {
-	cancel  context.CancelFunc
-	done    chan struct{} // closed once it succeeded or failed for good
-	err     error         // set before done is closed
-	blocker chan string   // the latest description of what is waited for
+	revision int64
+	awaited  bool // by a call to this instance
+	cancel   context.CancelFunc
+	done     chan struct{} // closed once it succeeded or failed for good
+	err      error         // set before done is closed
+	blocker  chan string   // the latest description of what is waited for
 }
 
 // activate starts the activation of what of r is not active yet, and waits for it for
 // a while if the caller asked for that. The record returned says how far it came.
 func (s *triggers) activate(ctx context.Context, r trigger.Record, o api.WriteOptions) (trigger.Record, error) {
-	if !needsActivation(r) {
+	if !s.needs(r) {
 		return r, nil
 	}
 	a := s.begin(r.Trigger.ID, r.Revision, o.Wait)
 	if !o.Wait {
 		return r, nil
+	}
+	if a == nil {
+		return s.activatedElsewhere(ctx, r)
 	}
 	timeout := time.NewTimer(activationWait)
 	defer timeout.Stop()
@@ -43,7 +49,7 @@ func (s *triggers) activate(ctx context.Context, r trigger.Record, o api.WriteOp
 			if a.err != nil {
 				return r, refusal(r, a.err)
 			}
-			return s.store.Trigger(ctx, r.Trigger.ID)
+			return s.activeEverywhere(ctx, r.Trigger.ID)
 		case blocker = <-a.blocker:
 		case <-timeout.C:
 			return s.markActivating(ctx, r, blocker)
@@ -60,133 +66,213 @@ func refusal(r trigger.Record, err error) error {
 	if !errors.As(err, &table) {
 		return unavailable(err)
 	}
+	return refused(r, trigger.Activation{Schema: table.Table.Schema, Table: table.Table.Name}, table.Error())
+}
+
+// refused says that the table of a cannot be published, where r names it.
+func refused(r trigger.Record, a trigger.Activation, why string) error {
 	at := "/content_types"
 	for i, c := range r.Trigger.ContentTypes {
-		for _, a := range r.Activations {
-			if a.ContentType.AppLabel == c.AppLabel && a.ContentType.ModelName == c.ModelName && a.Schema == table.Table.Schema && a.Table == table.Table.Name {
+		for _, of := range r.Activations {
+			if of.ContentType.AppLabel == c.AppLabel && of.ContentType.ModelName == c.ModelName && of.Schema == a.Schema && of.Table == a.Table {
 				at = fmt.Sprintf("/content_types/%d", i)
 			}
 		}
 	}
-	return &trigger.InvalidError{Problems: []trigger.Problem{{Pointer: at, Code: trigger.CodeNotAllowed, Detail: table.Error()}}}
+	return &trigger.InvalidError{Problems: []trigger.Problem{{Pointer: at, Code: trigger.CodeNotAllowed, Detail: why}}}
 }
 
-func needsActivation(r trigger.Record) bool {
-	if !r.Trigger.Active {
-		return false
+// activatedElsewhere waits until the active instance has activated r, has refused it, or
+// takes longer than a call may.
+func (s *triggers) activatedElsewhere(ctx context.Context, r trigger.Record) (trigger.Record, error) {
+	timeout := time.After(activationWait)
+	for {
+		now, err := s.store.Trigger(ctx, r.Trigger.ID)
+		if err != nil || now.Revision != r.Revision {
+			return now, err
+		}
+		if err := refusedElsewhere(now); err != nil {
+			return r, err
+		}
+		if !s.needs(now) {
+			return s.activeEverywhere(ctx, r.Trigger.ID)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-timeout:
+			return s.markActivating(ctx, r, "the active instance")
+		case <-ctx.Done():
+			return s.markActivating(context.WithoutCancel(ctx), r, "the active instance")
+		}
 	}
+}
+
+// activeEverywhere waits until a trigger that is stored as active is so where it is read
+// and sent for.
+func (s *triggers) activeEverywhere(ctx context.Context, id int64) (trigger.Record, error) {
+	r, err := s.store.Trigger(ctx, id)
+	if errors.Is(err, trigger.ErrNotFound) {
+		return r, err
+	}
+	if err == nil {
+		err = s.catchUp(ctx) // what is shown goes by what is in force here
+	}
+	if err == nil { // the version of what was read, or a later one
+		err = s.leader.settled(ctx, s.loaded.Load())
+	}
+	if err != nil {
+		return r, &lateError{err}
+	}
+	return r, nil
+}
+
+// refusedElsewhere is refusal of what the active instance has stored.
+func refusedElsewhere(r trigger.Record) error {
 	for _, a := range r.Activations {
-		if a.State != trigger.Active && a.Table != "" {
-			return true
+		if a.Refused {
+			return refused(r, a, a.Blocker)
 		}
 	}
-	return false
+	return nil
 }
 
+// needs reports whether this instance's sources have something to activate for r.
+func (s *triggers) needs(r trigger.Record) bool {
+	return r.Trigger.Active && slices.ContainsFunc(r.Activations, func(a trigger.Activation) bool {
+		return a.State != trigger.Active && a.Table != "" && s.sources.byName(a.ContentType.Source) != nil
+	})
+}
+
+// markActivating stores what an activation waits for, and gives the record as it is now.
 func (s *triggers) markActivating(ctx context.Context, r trigger.Record, blocker string) (trigger.Record, error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	now, err := s.store.Trigger(ctx, r.Trigger.ID)
-	if err != nil || now.Revision != r.Revision {
-		return now, err
-	}
-	for i := range now.Activations {
-		if a := &now.Activations[i]; a.State == trigger.Pending && a.Table != "" {
-			a.State, a.Blocker = trigger.Activating, blocker
+	err := s.store.UpdateActivations(ctx, r.Trigger.ID, r.Revision, func(as []trigger.Activation) []trigger.Activation {
+		for i := range as {
+			if a := &as[i]; a.State == trigger.Pending && a.Table != "" {
+				a.State = trigger.Activating
+				a.Blocker = cmp.Or(a.Blocker, blocker)
+			}
 		}
+		return as
+	})
+	if nilIfGone(err) != nil {
+		return r, err
 	}
-	if err := s.store.SaveActivations(ctx, now.Trigger.ID, now.Revision, now.Activations); err != nil {
-		return now, err
-	}
-	return now, nil
+	return s.store.Trigger(ctx, r.Trigger.ID)
 }
 
 // begin starts an activation in the background, in the place of one that is under way
-// for the same trigger. once: a source that cannot be asked ends it, else it is tried
-// again.
+// for the same trigger; nil if another instance is active, which does. once: a source
+// that cannot be asked ends it, else it is tried again.
 func (s *triggers) begin(id, revision int64, once bool) *activation {
-	ctx, cancel := context.WithCancel(s.ctx)
-	a := &activation{cancel: cancel, done: make(chan struct{}), blocker: make(chan string, 1)}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.deliver == nil || s.term.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(s.term)
+	a := &activation{revision: revision, awaited: once, cancel: cancel, done: make(chan struct{}), blocker: make(chan string, 1)}
 	if was := s.active[id]; was != nil {
 		was.cancel()
 	}
 	s.active[id] = a
-	s.mu.Unlock()
-	s.wg.Go(func() {
-		defer cancel()
-		b := backoff.NewExponentialBackOff()
-		b.MaxInterval = 10 * time.Second
-		said := ""
-		_, err := backoff.Retry(ctx, func() (struct{}, error) {
-			err := s.activateNow(ctx, id, revision, a)
-			if err != nil && once {
-				err = backoff.Permanent(err)
-			}
-			return struct{}{}, err
-		}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, _ time.Duration) {
-			if err.Error() != said { // once, not at every attempt
-				said = err.Error()
-				s.log.Warn("activate trigger: trying again", "trigger", id, "err", err)
-			}
-		}))
-		a.err = err
-		close(a.done)
-		s.mu.Lock()
-		if s.active[id] == a {
-			delete(s.active, id)
-		}
-		s.mu.Unlock()
-		if err != nil && once && ctx.Err() == nil {
-			if _, missing := s.store.Trigger(ctx, id); missing == nil {
-				s.resume(id) // a replaced trigger stays stored: go on without the caller
-			}
-		}
-	})
+	s.wg.Go(func() { s.activation(ctx, id, a, once) })
 	return a
 }
 
+// activation is what begin runs.
+func (s *triggers) activation(ctx context.Context, id int64, a *activation, once bool) {
+	defer a.cancel()
+	b := backoff.NewExponentialBackOff()
+	b.MaxInterval = 10 * time.Second
+	said := ""
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := s.activateNow(ctx, id, a)
+		if err != nil && once {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, _ time.Duration) {
+		if err.Error() != said { // once, not at every attempt
+			said = err.Error()
+			s.log.Warn("activate trigger: trying again", "trigger", id, "err", err)
+			s.note(ctx, id, a.revision, err.Error(), err)
+		}
+	}))
+	a.err = err
+	close(a.done)
+	s.mu.Lock()
+	if s.active[id] == a {
+		delete(s.active, id)
+	}
+	s.mu.Unlock()
+	if err != nil && once && ctx.Err() == nil {
+		if _, missing := s.store.Trigger(ctx, id); missing == nil {
+			s.resume(ctx, id) // a replaced trigger stays stored: go on without the caller
+		}
+	}
+}
+
+// note stores what an activation waits for, or why it fails (err, else nil), for those
+// who see it from another instance.
+func (s *triggers) note(ctx context.Context, id, revision int64, blocker string, err error) {
+	table := (*source.TableError)(nil)
+	refused := errors.As(err, &table)
+	err = s.store.UpdateActivations(ctx, id, revision, func(as []trigger.Activation) []trigger.Activation {
+		for i := range as {
+			a := &as[i]
+			concerned := !refused || a.Schema == table.Table.Schema && a.Table == table.Table.Name
+			if a.State != trigger.Active && a.Table != "" && concerned {
+				a.State, a.Blocker, a.Refused = trigger.Activating, blocker, refused
+			}
+		}
+		return as
+	})
+	if nilIfGone(err) != nil && ctx.Err() == nil {
+		s.log.Warn("note why a trigger is not active", "trigger", id, "err", err)
+	}
+}
+
 // resume activates a stored trigger that is not active yet, without a caller.
-func (s *triggers) resume(id int64) {
+func (s *triggers) resume(ctx context.Context, id int64) {
 	time.AfterFunc(time.Second, func() {
-		if s.ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
 		}
-		r, err := s.store.Trigger(s.ctx, id)
-		if err == nil && needsActivation(r) {
+		r, err := s.store.Trigger(ctx, id)
+		if err == nil && s.needs(r) {
 			s.begin(id, r.Revision, false)
 		}
 	})
 }
 
 // activateNow makes one attempt.
-func (s *triggers) activateNow(ctx context.Context, id, revision int64, a *activation) error {
+func (s *triggers) activateNow(ctx context.Context, id int64, a *activation) error {
 	r, err := s.store.Trigger(ctx, id)
-	if err != nil || r.Revision != revision {
+	if err != nil || r.Revision != a.revision {
 		return nilIfGone(err) // deleted, or changed: then its new revision is activated
 	}
 	tables := map[string][]source.TableName{}
 	for _, act := range r.Activations {
-		if act.State != trigger.Active && act.Table != "" {
-			src := act.ContentType.Source
+		if src := act.ContentType.Source; act.State != trigger.Active && act.Table != "" && s.sources.byName(src) != nil {
 			tables[src] = append(tables[src], source.TableName{Schema: act.Schema, Name: act.Table})
 		}
 	}
 	seqs := map[string]uint64{}
 	for src, names := range tables {
 		t := s.sources.byName(src)
-		if t == nil {
-			return fmt.Errorf("source %s is not configured any more", src)
-		}
 		if err := t.publish(ctx); concerns(err, names) {
 			return fmt.Errorf("publish tables of %s: %w", src, err)
 		}
-		seqs[src], err = t.src.Barrier(ctx, names, a.report)
+		seqs[src], err = t.source().Barrier(ctx, names, func(blockers string) {
+			if a.report(blockers); !a.awaited {
+				s.note(ctx, id, a.revision, blockers, nil)
+			}
+		})
 		if err != nil {
 			return fmt.Errorf("wait for open transactions of %s: %w", src, err)
 		}
 	}
-	return s.activated(ctx, id, revision, tables, seqs)
+	return s.activated(ctx, r, tables, seqs)
 }
 
 // concerns reports whether an error of publish stands in the way of these tables:
@@ -220,25 +306,24 @@ func (a *activation) report(blocker string) {
 }
 
 // activated stores that what was waited for is active, and puts it in force.
-func (s *triggers) activated(ctx context.Context, id, revision int64, tables map[string][]source.TableName, seqs map[string]uint64) error {
+func (s *triggers) activated(ctx context.Context, r trigger.Record, tables map[string][]source.TableName, seqs map[string]uint64) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	r, err := s.store.Trigger(ctx, id)
+	err := s.store.UpdateActivations(ctx, r.Trigger.ID, r.Revision, func(as []trigger.Activation) []trigger.Activation {
+		for i := range as {
+			a := &as[i]
+			src := a.ContentType.Source
+			waited := slices.Contains(tables[src], source.TableName{Schema: a.Schema, Name: a.Table}) // others were resolved meanwhile
+			if waited && a.State != trigger.Active {
+				a.State, a.Seq, a.Blocker, a.Refused = trigger.Active, seqs[src], "", false
+			}
+		}
+		return as
+	})
 	if err != nil {
 		return nilIfGone(err)
 	}
-	for i := range r.Activations {
-		a := &r.Activations[i]
-		src := a.ContentType.Source
-		waited := slices.Contains(tables[src], source.TableName{Schema: a.Schema, Name: a.Table}) // others were resolved meanwhile
-		if waited && a.State != trigger.Active {
-			a.State, a.Seq, a.Blocker = trigger.Active, seqs[src], ""
-		}
-	}
-	if err := s.store.SaveActivations(ctx, id, revision, r.Activations); err != nil {
-		return nilIfGone(err)
-	}
-	s.log.Info("trigger is active", "trigger", id, "name", r.Trigger.Name)
+	s.log.Info("trigger is active", "trigger", r.Trigger.ID, "name", r.Trigger.Name)
 	return s.reload(ctx)
 }
 

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +19,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
+	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/source/postgres"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
@@ -45,7 +46,9 @@ type daemon struct {
 	registry *prometheus.Registry
 	store    *store.Store
 	surround *surroundings
-	deliver  *deliver.Deliverer
+	leader   *leader
+	metrics  *deliver.Metrics
+	tests    *deliver.Deliverer
 	sources  *sources
 	triggers *triggers
 	admin    *api.Server
@@ -83,15 +86,15 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 	d.registry.MustRegister(d.surround.shadow)
 	d.onStop("dynamic values", func() error { d.surround.resolver.Close(); return nil })
-	delivering := d.cfg.Deliver()
-	delivering.Render = func(ctx context.Context, dl *deliver.Delivery) (bool, error) { return d.sources.render(ctx, dl) }
-	if d.deliver, err = deliver.New(ctx, delivering, d.store, deliver.NewMetrics(d.registry), d.log); err != nil {
+	d.metrics = deliver.NewMetrics(d.registry)
+	if d.tests, err = deliver.New(ctx, d.cfg.Deliver(), nil, d.metrics, d.log); err != nil {
 		return err
 	}
-	d.onStop("deliveries", func() error { d.deliver.Close(); return nil })
+	d.onStop("tests of triggers", func() error { d.tests.Close(); return nil })
 	if err := d.openSources(); err != nil {
 		return err
 	}
+	d.leader = newLeader(d.store, d.sources.names(), d.log)
 	return d.openTriggers(ctx)
 }
 
@@ -101,34 +104,30 @@ func (d *daemon) openSources() error {
 	d.sources = &sources{hidden: d.surround.hidden}
 	d.registry.MustRegister(sourceMetrics(d.status), valueMetrics(d.surround.resolver.Status))
 	for _, c := range d.cfg.Sources {
-		src, err := postgres.New(c.Postgres(), nil, d.log)
+		open := func() (source.Source, error) { return postgres.New(c.Postgres(), nil, d.log) }
+		src, err := open()
 		if err != nil {
 			return err
 		}
-		d.onStop("source "+c.Name, src.Close)
-		d.sources.tails = append(d.sources.tails, &tail{
-			name: c.Name, src: src, content: c.Tables(), store: d.store, deliver: d.deliver, cfg: d.pipelineConfig(c),
+		t := &tail{
+			name: c.Name, open: open, src: src, content: c.Tables(), cfg: d.pipelineConfig(c),
 			metrics: metrics, log: d.log, prepared: make(chan struct{}), tried: make(chan struct{}),
-		})
+		}
+		d.onStop("source "+c.Name, func() error { return t.source().Close() })
+		d.sources.tails = append(d.sources.tails, t)
 	}
 	return nil
 }
 
 func (d *daemon) openTriggers(ctx context.Context) error {
-	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := d.surround.compiler()
 	d.triggers = &triggers{
-		store: d.store, compiler: c, sources: d.sources, deliver: d.deliver, log: d.log, ctx: background, secret: d.surround.secret, shadow: d.surround.shadow,
+		store: d.store, compiler: c, sources: d.sources, leader: d.leader, tests: d.tests, log: d.log, secret: d.surround.secret, shadow: d.surround.shadow,
 		compiled: map[int64]*trigger.Compiled{}, active: map[int64]*activation{},
 	}
 	for _, t := range d.sources.all() {
-		t.wanted = d.triggers.wanted
+		t.wanted, t.ready = d.triggers.wanted, d.triggers.resumeAll
 	}
-	d.onStop("activations", func() error {
-		cancel()
-		d.triggers.wg.Wait()
-		return nil
-	})
 	checking := *c
 	checking.CheckPath = d.sources.checkPath
 	d.triggers.env = d.surround.env(d.sources, &checking)
@@ -146,13 +145,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	for _, t := range d.sources.all() {
-		g.Go(func() error { return t.run(gctx) })
-	}
+	g.Go(func() error { d.lead(gctx); return nil })
 	g.Go(d.ops.Serve)
 	// The first calls find sources that can be asked, if they can be at all.
 	d.awaitSources(gctx)
-	d.triggers.begun()
+	g.Go(func() error { return d.triggers.follow(gctx) })
 	g.Go(func() error { return d.triggers.lookForTables(gctx) })
 	g.Go(func() error { return (&files{cfg: d.cfg, triggers: d.triggers}).watch(gctx) })
 	g.Go(d.admin.Serve)
@@ -164,6 +161,63 @@ func (d *daemon) serve(ctx context.Context) error {
 	})
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return err
+	}
+	return nil
+}
+
+// lead does what one instance alone may do, whenever that is this one, until ctx ends.
+func (d *daemon) lead(ctx context.Context) {
+	for {
+		t, err := d.leader.acquire(ctx, d.sources.standBy)
+		if err != nil {
+			return
+		}
+		d.term(t)
+		t.stop()
+	}
+}
+
+// term runs the sources until t ends, and lets go of everything in order.
+func (d *daemon) term(t *term) {
+	held := d.store.Held(t.holder)
+	dv := d.deliverer(t.ctx, held)
+	if dv == nil {
+		return
+	}
+	defer dv.Close()
+	if !d.triggers.serve(t.ctx, dv) {
+		return
+	}
+	var wg sync.WaitGroup
+	for _, tail := range d.sources.all() {
+		wg.Go(func() { tail.run(t.ctx, held, dv) })
+	}
+	wg.Wait()
+	d.triggers.rest()
+	for _, tail := range d.sources.all() {
+		if err := tail.renew(); err != nil && !errors.Is(context.Cause(t.ctx), pipeline.ErrSuperseded) {
+			d.log.Error("close source", "source", tail.name, "err", err)
+		}
+	}
+}
+
+// deliverer makes that of a term, as soon as the store can be read; nil if ctx ends first.
+func (d *daemon) deliverer(ctx context.Context, held *store.Held) *deliver.Deliverer {
+	cfg := d.cfg.Deliver()
+	cfg.Render = d.sources.render
+	if d.leader != nil {
+		cfg.MaySend = d.leader.maySend
+	}
+	for ctx.Err() == nil {
+		dv, err := deliver.New(ctx, cfg, held, d.metrics, d.log)
+		if err == nil {
+			return dv
+		}
+		d.log.Error("take up what is parked: trying again", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
 	}
 	return nil
 }
@@ -212,17 +266,8 @@ func (d *daemon) listen(ctx context.Context) error {
 func (d *daemon) status(context.Context) []api.Source {
 	out := []api.Source{}
 	for _, t := range d.sources.all() {
-		s := t.src.Status()
-		if halt := t.halted.Load(); halt != nil {
-			s.State, s.Detail = halt.State, halt.Reason+"; "+halt.Mend
-		}
-		if why := t.stalled(); why != "" {
-			s.Detail = strings.TrimPrefix(s.Detail+"; "+why, "; ")
-		}
-		out = append(out, api.Source{
-			Name: t.name, State: s.State, Detail: s.Detail, Received: string(s.Received),
-			Acked: string(s.Acked), LagBytes: s.LagBytes, Events: s.Events, Reconnects: s.Reconnects,
-		})
+		lease, active := d.leader.of(t.name)
+		out = append(out, t.status(lease, active))
 	}
 	return out
 }
@@ -240,7 +285,7 @@ func (d *daemon) ready(ctx context.Context) []api.Ready {
 		if s.Detail != "" {
 			detail += ": " + s.Detail
 		}
-		out = append(out, api.Ready{Name: "source " + s.Name, OK: s.State == streaming, Detail: detail, Informative: true})
+		out = append(out, api.Ready{Name: "source " + s.Name, OK: s.State == streaming || s.State == standby, Detail: detail, Informative: true})
 	}
 	return out
 }

@@ -33,8 +33,13 @@ func (f *files) watch(ctx context.Context) error {
 	}
 	tick := time.NewTicker(filesEvery)
 	defer tick.Stop()
+	said := ""
 	for {
-		if err := f.apply(ctx); err != nil && ctx.Err() == nil {
+		switch err := f.apply(ctx); {
+		case err == nil:
+			said = ""
+		case ctx.Err() == nil && err.Error() != said:
+			said = err.Error()
 			f.triggers.log.Error("trigger files: the set from before stays", "err", err)
 		}
 		select {
@@ -67,10 +72,11 @@ func (f *files) apply(ctx context.Context) error {
 	return err
 }
 
-// passing reports whether err may be gone at the next attempt.
+// passing reports whether err may be gone at the next attempt. Another instance may be
+// storing the same files.
 func passing(err error) bool {
-	var unavailable *api.UnavailableError
-	return errors.As(err, &unavailable) || errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrInDoubt)
+	return errors.As(err, new(*api.UnavailableError)) || errors.As(err, new(*lateError)) || errors.As(err, new(*trigger.ConflictError)) ||
+		errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrInDoubt)
 }
 
 func fingerprint(paths []string) string {

@@ -19,6 +19,9 @@ func (s *triggers) lookForTables(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		for _, c := range s.current().Set.Triggers() {
+			if !s.leads() { // who does looks for them
+				break
+			}
 			if c.Trigger.Active && slices.ContainsFunc(c.Activations, unresolved) {
 				if err := s.resolveLate(ctx, c.Trigger.ID); err != nil && ctx.Err() == nil {
 					s.log.Warn("look for the tables of a trigger", "trigger", c.Trigger.ID, "err", err)
@@ -55,16 +58,24 @@ func (s *triggers) resolveLate(ctx context.Context, id int64) error {
 		s.log.Error("trigger cannot be activated", "trigger", id, "name", t.Name, "at", v.Problems[0].Pointer, "problem", v.Problems[0].Detail)
 	}
 	s.writing.Lock()
-	if err = s.store.SaveActivations(ctx, id, r.Revision, next); err == nil {
+	err = s.store.UpdateActivations(ctx, id, r.Revision, func(now []trigger.Activation) []trigger.Activation {
+		for i := range min(len(now), len(next)) { // what became active meanwhile stays so
+			if now[i].State == trigger.Active {
+				now[i].Columns = next[i].Columns
+				continue
+			}
+			now[i] = next[i]
+		}
+		return now
+	})
+	if err == nil {
 		err = s.reload(ctx)
 	}
 	s.writing.Unlock()
 	if err != nil {
 		return nilIfGone(err)
 	}
-	if r.Activations = next; needsActivation(r) {
-		s.begin(id, r.Revision, false)
-	}
+	s.resumeAll()
 	return nil
 }
 

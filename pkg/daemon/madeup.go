@@ -210,7 +210,7 @@ func (m *madeUp) stored(ctx context.Context, sample *trigger.Sample) ([]change.V
 	var err error
 	at := "/sample"
 	if m.from = "latest"; sample.Latest {
-		latest, ok := m.tail.src.(source.Latest)
+		latest, ok := m.tail.source().(source.Latest)
 		if !ok {
 			m.problem(at, trigger.CodeNotAllowed, "source %s cannot tell its latest row; name one by its key, or give the row itself", m.tail.name)
 			return nil, nil
@@ -232,7 +232,7 @@ func (m *madeUp) stored(ctx context.Context, sample *trigger.Sample) ([]change.V
 			m.problem(at, trigger.CodeRequired, "may not be empty")
 			return nil, nil
 		}
-		set, err = m.tail.src.Rows(ctx, m.info.TableName, columns, [][]string{key})
+		set, err = m.tail.source().Rows(ctx, m.info.TableName, columns, [][]string{key})
 	}
 	if err != nil {
 		return nil, unavailable(err)

@@ -19,22 +19,22 @@ var (
 	sourceStreaming = prometheus.NewDesc("waltrigger_source_streaming", "1 while the source's log is read.", []string{"source"}, nil)
 	sourceState     = prometheus.NewDesc("waltrigger_source_state", "1 for the state that the source is in.", []string{"source", "state"}, nil)
 	sourceLag       = prometheus.NewDesc("waltrigger_source_lag_bytes", "The log that the server keeps for us: its end minus what was acknowledged.", []string{"source"}, nil)
+	sourceActive    = prometheus.NewDesc("waltrigger_source_active", "1 if this instance reads the source and sends for it, 0 if another one may.", []string{"source"}, nil)
+	sourceEpoch     = prometheus.NewDesc("waltrigger_source_epoch", "Grows each time that an instance becomes the active one; 0 where no other can.", []string{"source"}, nil)
 	sourceReconnect = prometheus.NewDesc("waltrigger_source_reconnects_total", "Connections to the source's log after the first one.", []string{"source"}, nil)
 )
 
 func (sourceMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sourceStreaming, sourceState, sourceLag, sourceReconnect} {
+	for _, d := range []*prometheus.Desc{sourceStreaming, sourceState, sourceLag, sourceActive, sourceEpoch, sourceReconnect} {
 		ch <- d
 	}
 }
 
 func (m sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range m(context.Background()) {
-		up := 0.0
-		if s.State == streaming {
-			up = 1
-		}
-		ch <- prometheus.MustNewConstMetric(sourceStreaming, prometheus.GaugeValue, up, s.Name)
+		ch <- prometheus.MustNewConstMetric(sourceStreaming, prometheus.GaugeValue, one(s.State == streaming), s.Name)
+		ch <- prometheus.MustNewConstMetric(sourceActive, prometheus.GaugeValue, one(s.Active), s.Name)
+		ch <- prometheus.MustNewConstMetric(sourceEpoch, prometheus.GaugeValue, float64(s.Epoch), s.Name)
 		ch <- prometheus.MustNewConstMetric(sourceState, prometheus.GaugeValue, 1, s.Name, s.State)
 		ch <- prometheus.MustNewConstMetric(sourceLag, prometheus.GaugeValue, float64(s.LagBytes), s.Name)
 		ch <- prometheus.MustNewConstMetric(sourceReconnect, prometheus.CounterValue, float64(s.Reconnects), s.Name)
@@ -64,4 +64,11 @@ func (m valueMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(valueFetches, prometheus.CounterValue, float64(v.Failures), v.Name, "failed")
 		ch <- prometheus.MustNewConstMetric(valueFailing, prometheus.GaugeValue, failing, v.Name)
 	}
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

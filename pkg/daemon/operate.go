@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/waltrigger/waltrigger/config"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -16,8 +17,8 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
-// Operator takes the steps on sources that only a person may decide on. The daemon must
-// not run: the store serves one process.
+// Operator takes the steps on sources that only a person may decide on. No daemon may
+// run on the store.
 type Operator struct {
 	Config *config.Config
 	Out    io.Writer
@@ -28,7 +29,7 @@ type Operator struct {
 type operated struct {
 	name  string
 	src   *postgres.Source
-	store *store.Store
+	store *store.Held
 	saved source.State
 	known bool // the store has read it
 }
@@ -45,12 +46,34 @@ func (o Operator) with(ctx context.Context, name string, f func(operated) error)
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
-		return o.open(ctx, c, s, f)
+		return hold(ctx, s, name, func(held *store.Held) error { return o.open(ctx, c, held, f) })
 	}
 	return fmt.Errorf("the configuration has no source %q%s", name, trigger.DidYouMean(name, names))
 }
 
-func (o Operator) open(ctx context.Context, c config.Source, s *store.Store, f func(operated) error) error {
+// hold keeps every instance of the daemon from a source while f runs.
+func hold(ctx context.Context, s *store.Store, name string, f func(*store.Held) error) error {
+	l := newLeader(s, []string{name}, slog.New(slog.DiscardHandler))
+	if l == nil {
+		return f(s.Held(""))
+	}
+	if _, err := l.look(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	patience := time.AfterFunc(leaseTTL+leaseGap, cancel) // one that was killed seems to live for so long
+	t, err := l.acquire(ctx, func() {})
+	if err != nil {
+		lease, _ := l.of(name)
+		return fmt.Errorf("another waltrigger (%s) is active on source %s: stop all that share the store first", instance(lease.Holder), name)
+	}
+	patience.Stop()
+	defer t.stop()
+	return f(s.Held(t.holder))
+}
+
+func (o Operator) open(ctx context.Context, c config.Source, s *store.Held, f func(operated) error) error {
 	saved, known, err := s.LoadSource(ctx, c.Name)
 	if err != nil {
 		return err
@@ -77,7 +100,7 @@ func (o Operator) List(ctx context.Context) (err error) {
 	w := tabwriter.NewWriter(o.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SOURCE\tREAD UP TO\tSLOT\tSTANDS AT\tHOLDS BACK\tREMARK")
 	for _, c := range o.Config.Sources {
-		if err := o.open(ctx, c, s, func(x operated) error { return x.line(ctx, w) }); err != nil {
+		if err := o.open(ctx, c, s.Held(""), func(x operated) error { return x.line(ctx, w) }); err != nil {
 			return err
 		}
 	}
@@ -193,13 +216,15 @@ func (x operated) reset(ctx context.Context) (activeOf, error) {
 			continue
 		}
 		out.records = append(out.records, r)
-		next := slices.Clone(r.Activations)
-		for i := range next {
-			if out.holds(next[i]) {
-				next[i].State, next[i].Seq = trigger.Pending, 0
+		err := x.store.UpdateActivations(ctx, r.Trigger.ID, r.Revision, func(as []trigger.Activation) []trigger.Activation {
+			for i := range as {
+				if out.holds(as[i]) {
+					as[i].State, as[i].Seq = trigger.Pending, 0
+				}
 			}
-		}
-		if err := x.store.SaveActivations(ctx, r.Trigger.ID, r.Revision, next); err != nil {
+			return as
+		})
+		if err != nil {
 			return out, err
 		}
 	}
@@ -224,14 +249,15 @@ func (a activeOf) tables() []source.TableName {
 }
 
 // restore makes active again what was, from seq on if that is given.
-func (a activeOf) restore(ctx context.Context, s *store.Store, seq *uint64) error {
+func (a activeOf) restore(ctx context.Context, s *store.Held, seq *uint64) error {
 	for _, r := range a.records {
 		for i := range r.Activations {
 			if seq != nil && a.holds(r.Activations[i]) {
 				r.Activations[i].Seq = *seq
 			}
 		}
-		if err := s.SaveActivations(ctx, r.Trigger.ID, r.Revision, r.Activations); err != nil {
+		err := s.UpdateActivations(ctx, r.Trigger.ID, r.Revision, func([]trigger.Activation) []trigger.Activation { return r.Activations })
+		if err != nil {
 			return err
 		}
 	}

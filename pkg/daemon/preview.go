@@ -68,7 +68,7 @@ func (s *triggers) preview(ctx context.Context, r trigger.Record, sample *trigge
 	if err != nil {
 		return api.Preview{}, nil, err
 	}
-	pipe := m.tail.running()
+	pipe := m.tail.preview(s.leads())
 	if pipe == nil {
 		return api.Preview{}, nil, unavailable(m.tail.notReady())
 	}
@@ -185,7 +185,7 @@ func (s *triggers) send(ctx context.Context, t *trigger.Trigger, r pipeline.Rend
 			return failed(err)
 		}
 	}
-	err := s.deliver.Once(ctx, r.Destination, &m, r.Delivery.Rendered, sink.Header{Name: sink.HeaderTest, Value: "true"})
+	err := s.tests.Once(ctx, r.Destination, &m, r.Delivery.Rendered, sink.Header{Name: sink.HeaderTest, Value: "true"})
 	if err == nil {
 		return &api.TestResult{Status: "accepted"}
 	}
@@ -206,6 +206,9 @@ func (s *triggers) Shadow(ctx context.Context, id int64) ([]api.ShadowMessage, e
 	r, err := s.store.Trigger(ctx, id)
 	if err != nil {
 		return nil, s.told(err)
+	}
+	if !s.leads() {
+		return nil, unavailable(errors.New("what would have been sent is kept by the active instance: GET /api/sources names it"))
 	}
 	out := []api.ShadowMessage{}
 	for _, d := range r.Trigger.DestinationIDs() {

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
@@ -57,35 +60,81 @@ func (d *daemon) ask(ctx context.Context, src, query string) (string, error) {
 	if t == nil {
 		return "", fmt.Errorf("there is no source %s", src)
 	}
-	v, err := t.src.Value(ctx, query)
+	v, err := t.source().Value(ctx, query)
 	if err != nil {
 		return "", fmt.Errorf("source %s: %w", src, err)
 	}
 	return v, nil
 }
 
-// tail runs one source through one pipeline, from its preparation to its end.
+func (s *sources) names() []string {
+	var out []string
+	for _, t := range s.tails {
+		out = append(out, t.name)
+	}
+	return out
+}
+
+// ready reports whether all sources that r is about, and that are configured here, can be
+// published.
+func (s *sources) ready(r trigger.Record) bool {
+	return !slices.ContainsFunc(r.Activations, func(a trigger.Activation) bool {
+		t := s.byName(a.ContentType.Source)
+		return t != nil && !t.isPrepared()
+	})
+}
+
+// standBy says that another instance runs the sources.
+func (s *sources) standBy() {
+	for _, t := range s.tails {
+		t.firstTry()
+	}
+}
+
+// tail runs one source through one pipeline, from its preparation to its end, each time
+// that this instance becomes the active one.
 type tail struct {
 	name    string
-	src     source.Source
+	open    func() (source.Source, error)
 	content map[string]source.TableName // explicit content types, by lower-case app_label.model
-	store   *store.Store
-	deliver *deliver.Deliverer
 	cfg     pipeline.Config
 	metrics *pipeline.Metrics
 	wanted  func(src string) []source.TableName // the tables that triggers need now
+	ready   func()                              // the source can be published
 	log     *slog.Logger
 
-	prepared chan struct{} // closed once the source is prepared
 	tried    chan struct{} // closed once the first attempt to prepare it ended
+	firstly  sync.Once
 	halted   atomic.Pointer[source.HaltError]
 	publishM sync.Mutex
 
-	mu     sync.Mutex
-	pipe   *pipeline.Pipeline
-	view   *pipeline.View
-	tables []source.TableInfo
-	asked  time.Time
+	mu       sync.Mutex
+	src      source.Source // of this term; between terms, only asked
+	prepared chan struct{} // closed once src is prepared
+	pipe     *pipeline.Pipeline
+	view     *pipeline.View
+	tables   []source.TableInfo
+	asked    time.Time
+}
+
+func (t *tail) firstTry() { t.firstly.Do(func() { close(t.tried) }) }
+
+func (t *tail) source() source.Source {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.src
+}
+
+// isPrepared reports whether this instance reads the source.
+func (t *tail) isPrepared() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case <-t.prepared:
+		return true
+	default:
+		return false
+	}
 }
 
 // use puts a view in force, now or once the pipeline runs.
@@ -98,24 +147,39 @@ func (t *tail) use(v *pipeline.View) {
 	}
 }
 
-// run tails the source until ctx ends. A source that an operator has to mend stops and
-// says so; the daemon goes on.
-func (t *tail) run(ctx context.Context) error {
+// run tails the source for a term. A source that an operator has to mend stops and says
+// so; the daemon goes on.
+func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	state, err := t.prepare(ctx)
+	state, err := t.prepare(ctx, held)
 	if err == nil {
 		close(t.prepared)
+		t.ready()
 		wg.Go(func() { t.publishLogged(ctx) }) // tables may have been exchanged while the daemon was down
-		err = t.pipeline(state).Run(ctx)
+		err = t.pipeline(state, held, d).Run(ctx)
 	}
 	if err == nil || ctx.Err() != nil {
-		return nil
+		return
 	}
 	halt := &source.HaltError{State: "error", Reason: err.Error(), Mend: "the log says more"}
 	errors.As(err, &halt)
 	t.halt(&source.HaltError{State: halt.State, Reason: halt.Reason, Mend: halt.Mend + "; then start waltrigger again"})
-	return nil
+	<-ctx.Done()
+}
+
+// renew ends a term: the source is closed, and one that can be asked takes its place.
+func (t *tail) renew() error {
+	err := t.source().Close()
+	src, openErr := t.open()
+	if openErr != nil { // it was right before
+		return errors.Join(err, openErr)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.src, t.pipe, t.prepared = src, nil, make(chan struct{})
+	t.halted.Store(nil)
+	return err
 }
 
 // halt shows why the source does not go on, and logs it if it is new.
@@ -133,14 +197,13 @@ const (
 )
 
 // prepare makes the source ready, as often as it takes.
-func (t *tail) prepare(ctx context.Context) (source.State, error) {
-	first := sync.OnceFunc(func() { close(t.tried) })
-	defer first()
+func (t *tail) prepare(ctx context.Context, held *store.Held) (source.State, error) {
+	defer t.firstTry()
 	b := backoff.NewExponentialBackOff()
 	b.MaxInterval = 5 * time.Second
 	return backoff.Retry(ctx, func() (source.State, error) {
-		defer first()
-		state, err := t.prepareOnce(ctx)
+		defer t.firstTry()
+		state, err := t.prepareOnce(ctx, held)
 		if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
 			if halt.State != misconfigured {
 				return state, backoff.Permanent(err)
@@ -159,16 +222,16 @@ func (t *tail) prepare(ctx context.Context) (source.State, error) {
 	}))
 }
 
-func (t *tail) prepareOnce(ctx context.Context) (source.State, error) {
-	saved, _, err := t.store.LoadSource(ctx, t.name)
+func (t *tail) prepareOnce(ctx context.Context, held *store.Held) (source.State, error) {
+	saved, _, err := held.LoadSource(ctx, t.name)
 	if err != nil {
 		return saved, err
 	}
-	return t.src.Prepare(ctx, saved, func(s source.State) error { return t.store.SaveSource(ctx, t.name, s) })
+	return t.source().Prepare(ctx, saved, func(s source.State) error { return held.SaveSource(ctx, t.name, s) })
 }
 
-func (t *tail) pipeline(state source.State) *pipeline.Pipeline {
-	p := pipeline.New(t.name, t.cfg, t.src, state, t.store, t.deliver, t.metrics, t.log)
+func (t *tail) pipeline(state source.State, held *store.Held, d *deliver.Deliverer) *pipeline.Pipeline {
+	p := pipeline.New(t.name, t.cfg, t.source(), state, held, d, t.metrics, t.log)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.pipe = p
@@ -176,6 +239,31 @@ func (t *tail) pipeline(state source.State) *pipeline.Pipeline {
 		p.Use(t.view)
 	}
 	return p
+}
+
+// standby is the state of a source that another instance reads.
+const standby = "standby"
+
+// status describes the source. lease is what the store says of it.
+func (t *tail) status(lease store.Lease, active bool) api.Source {
+	out := api.Source{Name: t.name, Active: active, ActiveInstance: instance(lease.Holder), Epoch: lease.Epoch}
+	if !active {
+		out.State, out.Detail, out.Acked = standby, "no instance is active now", string(lease.End)
+		if lease.Holder != "" {
+			out.Detail = instance(lease.Holder) + " is active"
+		}
+		return out
+	}
+	s := t.source().Status()
+	if halt := t.halted.Load(); halt != nil {
+		s.State, s.Detail = halt.State, halt.Reason+"; "+halt.Mend
+	}
+	if why := t.stalled(); why != "" {
+		s.Detail = strings.TrimPrefix(s.Detail+"; "+why, "; ")
+	}
+	out.State, out.Detail, out.Received, out.Acked = s.State, s.Detail, string(s.Received), string(s.Acked)
+	out.LagBytes, out.Events, out.Reconnects = s.LagBytes, s.Events, s.Reconnects
+	return out
 }
 
 // stalled says why nothing is read because of the daemon itself, "" if that is not so.
@@ -186,6 +274,15 @@ func (t *tail) stalled() string {
 		return "the store does not take the position"
 	}
 	return ""
+}
+
+// preview is a pipeline that renders: the one that runs or, where another instance reads
+// the source, one that does nothing else. Nil before the source is prepared.
+func (t *tail) preview(active bool) *pipeline.Pipeline {
+	if p := t.running(); p != nil || active {
+		return p
+	}
+	return pipeline.New(t.name, t.cfg, t.source(), source.State{}, nil, nil, t.metrics, t.log)
 }
 
 // running is the pipeline, nil before the source is prepared.
@@ -213,16 +310,16 @@ func (t *tail) publishLogged(ctx context.Context) {
 	}
 }
 
-// publish makes the log carry the tables that are wanted, asked at the last moment.
+// publish makes the log carry the tables that are wanted, asked at the last moment. An
+// instance that is stopped within it and superseded may take out a table that its
+// successor has added: the successor's watch puts it back, and says so.
 func (t *tail) publish(ctx context.Context) error {
-	select {
-	case <-t.prepared:
-	default:
+	if !t.isPrepared() {
 		return t.notReady()
 	}
 	t.publishM.Lock()
 	defer t.publishM.Unlock()
-	missing, err := t.src.Publish(ctx, t.wanted(t.name))
+	missing, err := t.source().Publish(ctx, t.wanted(t.name))
 	for _, m := range missing {
 		t.log.Warn("table is not there yet", "source", t.name, "table", m.String())
 	}
@@ -233,7 +330,7 @@ func (t *tail) notReady() error {
 	if halt := t.halted.Load(); halt != nil {
 		return halt
 	}
-	return fmt.Errorf("source %s is not ready: %s", t.name, t.src.Status().Detail)
+	return fmt.Errorf("source %s is not ready: %s", t.name, t.source().Status().Detail)
 }
 
 // fresh is how long a look at the catalog serves the calls that follow.
@@ -249,7 +346,7 @@ func (t *tail) catalog(ctx context.Context) ([]source.TableInfo, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	tables, err := t.src.Tables(ctx)
+	tables, err := t.source().Tables(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", t.name, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
@@ -24,6 +25,18 @@ const activationWait = 5 * time.Second
 // triggers keeps the stored triggers and what is in force of them. It implements
 // api.Triggers.
 //
+// A trigger may be written on any instance that shares the store, while one, the leader,
+// reads and sends:
+//
+//	writer    stores it, pending ──┐            ┌─ sees it active ─ sees it confirmed ─ answers
+//	store          version v ──────┤            │ version w          applied w
+//	leader                         └▶ reload ─ publish, barrier ─ store it active ─ reload ─ confirm
+//
+// The leader alone publishes, waits for open transactions and knows what its pipeline
+// goes by. The writer answers once the version of what it wants to be so is in force in
+// the leader, or there is no leader: the next one reads the store before anything else.
+// On the leader itself it is in force once it is reloaded.
+//
 // Lock order: writing, then mu.
 type triggers struct {
 	store    *store.Store
@@ -32,13 +45,17 @@ type triggers struct {
 	secret   trigger.SecretParam
 	shadow   *shadow.Records
 	sources  *sources
-	deliver  *deliver.Deliverer
+	leader   *leader
+	tests    *deliver.Deliverer // of single attempts that somebody asks for, on any instance
 	log      *slog.Logger
-	ctx      context.Context // of activations that go on in the background
 
-	writing sync.Mutex // from a write to the store until it is in force
+	writing sync.Mutex   // from a write to the store until it is in force
+	loaded  atomic.Int64 // the version that is in force here
 
 	mu       sync.Mutex
+	deliver  *deliver.Deliverer // nil while another instance is active
+	term     context.Context    // of activations, which go on in the background
+	end      context.CancelFunc
 	compiled map[int64]*trigger.Compiled
 	view     *pipeline.View
 	active   map[int64]*activation
@@ -102,10 +119,37 @@ func (s *triggers) Delete(ctx context.Context, id, ifRevision int64) error {
 	return s.told(err)
 }
 
+// lateError says that what was asked for is stored and not in force everywhere.
+type lateError struct{ err error }
+
+func (e *lateError) Error() string { return "stored, but not in force: " + e.err.Error() }
+func (e *lateError) Unwrap() error { return e.err }
+
+// change writes to the store, and has what is stored in force wherever anything is read.
+func (s *triggers) change(ctx context.Context, write func() error) error {
+	s.writing.Lock()
+	err := write()
+	if err == nil {
+		if late := s.reload(ctx); late != nil {
+			err = &lateError{late}
+		}
+	}
+	s.writing.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := s.leader.settled(ctx, s.loaded.Load()); err != nil {
+		return &lateError{err}
+	}
+	return nil
+}
+
 // told makes of a failure of the store the API's answer.
 func (s *triggers) told(err error) error {
 	var detail string
 	switch {
+	case errors.As(err, new(*lateError)):
+		detail = "it is stored, and not in force yet: it will be once the store can be used and the active instance has read it"
 	case errors.Is(err, store.ErrInDoubt):
 		detail = "the connection to the store broke while it was committing: the change may have been made; read before you send it again"
 	case errors.Is(err, store.ErrUnavailable):
@@ -132,18 +176,12 @@ func (s *triggers) create(ctx context.Context, t *trigger.Trigger, from trigger.
 		return r, err
 	}
 	r.Origin = from
-	s.writing.Lock()
-	err = s.store.CreateTrigger(ctx, &r)
-	if err == nil {
-		err = s.reload(ctx)
-	}
-	s.writing.Unlock()
-	if err != nil {
+	if err := s.change(ctx, func() error { return s.store.CreateTrigger(ctx, &r) }); err != nil {
 		return r, err
 	}
 	id, revision := r.Trigger.ID, r.Revision
 	r, err = s.activate(ctx, r, o)
-	if err != nil { // the source went away in the meantime: as if it had been asked first
+	if err != nil && !errors.As(err, new(*lateError)) { // the source went away in the meantime: as if it had been asked first
 		undo := context.WithoutCancel(ctx)
 		if delErr := s.remove(undo, id, revision); delErr != nil && !errors.Is(delErr, trigger.ErrNotFound) {
 			s.log.Error("take back a trigger that could not be activated", "trigger", id, "err", delErr)
@@ -162,13 +200,8 @@ func (s *triggers) replace(ctx context.Context, id int64, t *trigger.Trigger, o 
 	if err != nil {
 		return r, err
 	}
-	s.writing.Lock()
 	// Without a revision of the caller's, the one just read keeps its activations true.
-	err = s.store.UpdateTrigger(ctx, &r, cmpOr(o.IfRevision, was.Revision))
-	if err == nil {
-		err = s.reload(ctx)
-	}
-	s.writing.Unlock()
+	err = s.change(ctx, func() error { return s.store.UpdateTrigger(ctx, &r, cmpOr(o.IfRevision, was.Revision)) })
 	if errors.Is(err, trigger.ErrStale) && o.IfRevision == 0 && ctx.Err() == nil {
 		return s.replace(ctx, id, t, o)
 	}
@@ -193,12 +226,7 @@ func cmpOr(a, b int64) int64 {
 }
 
 func (s *triggers) remove(ctx context.Context, id, ifRevision int64) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := s.store.DeleteTrigger(ctx, id, ifRevision); err != nil {
-		return err
-	}
-	if err := s.reload(ctx); err != nil {
+	if err := s.change(ctx, func() error { return s.store.DeleteTrigger(ctx, id, ifRevision) }); err != nil {
 		return err
 	}
 	s.publishAll()
@@ -219,7 +247,13 @@ func (s *triggers) validate(ctx context.Context, t *trigger.Trigger, was *trigge
 	if v.Unavailable != nil && o.Wait {
 		return trigger.Record{}, unavailable(v.Unavailable)
 	}
-	return trigger.Record{Trigger: t, Warnings: v.Warnings, Activations: s.depends(t, activations(t, v.Tables, was))}, nil
+	as := activations(t, v.Tables, was)
+	for i := range as {
+		if as[i].State != trigger.Active { // what stood in the way may not do so any more
+			as[i].Blocker, as[i].Refused = "", false
+		}
+	}
+	return trigger.Record{Trigger: t, Warnings: v.Warnings, Activations: s.depends(t, as)}, nil
 }
 
 // depends notes in activations on which columns of its tables t depends.
@@ -265,6 +299,10 @@ func activations(t *trigger.Trigger, tables []trigger.Table, was *trigger.Record
 
 // reload puts what is stored in force. writing is held.
 func (s *triggers) reload(ctx context.Context) error {
+	version, err := s.store.Version(ctx) // before: what is read then is this or a later one
+	if err != nil {
+		return err
+	}
 	records, err := s.store.Triggers(ctx, trigger.Query{})
 	if err != nil {
 		return err
@@ -279,20 +317,31 @@ func (s *triggers) reload(ctx context.Context) error {
 		all = append(all, c)
 	}
 	s.compiled = compiled
+	s.show(all)
+	s.loaded.Store(version)
+	s.leader.confirm(version)
+	return nil
+}
+
+// show makes all the view in force. mu is held.
+func (s *triggers) show(all []*trigger.Compiled) {
 	s.view = &pipeline.View{Set: trigger.NewSet(all), Queues: map[*trigger.Destination]*deliver.Destination{}}
 	known := map[string]bool{}
 	for _, c := range all {
 		for _, d := range c.Destinations {
 			known[d.ID] = true
-			s.view.Queues[d] = s.deliver.Destination(d.ID, d)
+			if s.deliver != nil {
+				s.view.Queues[d] = s.deliver.Destination(d.ID, d)
+			}
 		}
 	}
-	s.deliver.Keep(func(id string) bool { return known[id] })
+	if s.deliver != nil {
+		s.deliver.Keep(func(id string) bool { return known[id] })
+	}
 	s.shadow.Keep(func(id string) bool { return known[id] })
 	for _, t := range s.sources.all() {
 		t.use(s.view)
 	}
-	return nil
 }
 
 // compile compiles r, or takes what was compiled of the same revision. mu is held.
@@ -339,25 +388,121 @@ func (s *triggers) wanted(src string) []source.TableName {
 
 // publishAll lets go of the tables that no trigger needs any more, in the background.
 func (s *triggers) publishAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.deliver == nil || s.term.Err() != nil {
+		return
+	}
+	ctx := s.term
 	for _, t := range s.sources.all() {
-		select {
-		case <-t.prepared:
-			s.wg.Go(func() { t.publishLogged(s.ctx) })
-		default: // once it is prepared, it publishes what is wanted then
+		if t.isPrepared() { // else it publishes what is wanted once it is
+			s.wg.Go(func() { t.publishLogged(ctx) })
 		}
 	}
 }
 
-// begun goes on with the activations that an earlier run did not finish.
-func (s *triggers) begun() {
-	records, err := s.store.Triggers(s.ctx, trigger.Query{})
-	if err != nil {
-		s.log.Error("list triggers to activate", "err", err)
-		return
-	}
-	for _, r := range records {
-		if needsActivation(r) {
-			s.begin(r.Trigger.ID, r.Revision, false)
+// serve begins a term: what is stored now is in force, and d delivers for it. It is false
+// if ctx ended before that.
+func (s *triggers) serve(ctx context.Context, d *deliver.Deliverer) bool {
+	s.mu.Lock()
+	s.deliver = d
+	s.term, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	s.mu.Unlock()
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		s.writing.Lock()
+		err := s.reload(ctx)
+		s.writing.Unlock()
+		if err == nil {
+			break
 		}
+		if ctx.Err() != nil {
+			s.rest()
+			return false
+		}
+		s.log.Error("load triggers: trying again", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	return true
+}
+
+// rest ends a term.
+func (s *triggers) rest() {
+	s.mu.Lock()
+	s.end()
+	s.mu.Unlock()
+	s.wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deliver = nil
+	if s.view != nil {
+		s.show(s.view.Set.Triggers())
+	}
+}
+
+// leads reports whether this instance reads and sends.
+func (s *triggers) leads() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deliver != nil
+}
+
+// followEvery is how often it is looked for what other instances have stored.
+const followEvery = 250 * time.Millisecond
+
+// follow puts in force what was stored by another instance, or could not be put in force
+// when it was stored, until ctx ends.
+func (s *triggers) follow(ctx context.Context) error {
+	said := ""
+	for {
+		err := s.catchUp(ctx)
+		if err != nil && ctx.Err() == nil && err.Error() != said {
+			s.log.Warn("look for changes of triggers: trying again", "err", err)
+			said = err.Error()
+		}
+		if err == nil {
+			said = ""
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followEvery):
+		}
+	}
+}
+
+func (s *triggers) catchUp(ctx context.Context) error {
+	version, err := s.store.Version(ctx)
+	if err != nil || version == s.loaded.Load() {
+		return err
+	}
+	s.writing.Lock()
+	if version != s.loaded.Load() {
+		err = s.reload(ctx)
+	}
+	s.writing.Unlock()
+	if err == nil {
+		s.publishAll()
+		s.resumeAll()
+	}
+	return err
+}
+
+// resumeAll goes on with the activations that are not finished and that nobody is at, as
+// far as their sources can be asked.
+func (s *triggers) resumeAll() {
+	type task struct{ id, revision int64 }
+	var tasks []task
+	s.mu.Lock()
+	for id, c := range s.compiled {
+		if a := s.active[id]; s.needs(*c.Record) && s.sources.ready(*c.Record) && (a == nil || a.revision != c.Revision) {
+			tasks = append(tasks, task{id, c.Revision})
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range tasks {
+		s.begin(t.id, t.revision, false)
 	}
 }

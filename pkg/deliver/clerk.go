@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -192,6 +193,9 @@ func (c *clerk) write(notes []note) {
 				c.d.log.Info("store takes deliveries again")
 			}
 			break
+		}
+		if errors.Is(err, ErrTaken) { // who has taken over finds it in the log
+			return
 		}
 		if !said {
 			said = true

@@ -40,6 +40,9 @@ type Config struct {
 	// Render renders messages that could not be rendered in their turn. Needed if there
 	// are any.
 	Render RenderFunc
+	// MaySend is asked immediately before each Send: while it is false none is begun.
+	// Nil: always true.
+	MaySend func() bool
 }
 
 // DefaultConfig holds the defaults.
@@ -202,6 +205,8 @@ func (d *Deliverer) Close() {
 	for _, q := range d.destinations {
 		q.mu.Lock()
 		q.stop()
+		q.m.failing.Set(0) // nobody knows any more
+		q.m.parked.Set(0)
 		q.mu.Unlock()
 	}
 	d.mu.Unlock()

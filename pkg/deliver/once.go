@@ -46,7 +46,7 @@ func (d *Deliverer) once(ctx context.Context, target Target, m *sink.Message, re
 		return err
 	}
 	m.Headers = slices.Concat(m.Headers, extra)
-	if errs := s.send(ctx, []*sink.Message{m}); errs != nil {
+	if errs := s.send(ctx, []*sink.Message{m}, nil); errs != nil {
 		return errs[0]
 	}
 	return nil

@@ -66,7 +66,9 @@ func (q *Destination) finish(d *Delivery) {
 
 // refused decides what becomes of d, the first of its lanes; q.mu is held.
 func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, batch int) {
-	q.m.refused(err.Class, err.Code)
+	if err != errHeld {
+		q.m.refused(err.Class, err.Code)
+	}
 	if q.closed && !q.dropped || q.d.ctx.Err() != nil {
 		return
 	}
@@ -77,6 +79,11 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, bat
 		} else {
 			q.bury(d)
 		}
+		return
+	}
+	if err == errHeld {
+		q.hold(heldFor, err.Code)
+		q.ready.unshift(d)
 		return
 	}
 	single := err.Class == sink.Rejected || err.Class == sink.Permanent
@@ -109,6 +116,9 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, bat
 		q.spill()
 	}
 }
+
+// heldFor is how long a destination waits before it looks again whether it may send.
+const heldFor = 200 * time.Millisecond
 
 // single meets the refusal of one delivery: its lane waits for it, until it is tried for
 // the last time; q.mu is held.

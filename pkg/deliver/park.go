@@ -2,8 +2,13 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"time"
 )
+
+// ErrTaken is a Store's error for a caller in whose place another one writes to it now:
+// nothing of his is written any more.
+var ErrTaken = errors.New("another instance is the active one")
 
 // Store keeps parked and dead deliveries. An error means that it cannot be used now and
 // that nothing was changed. Lists are in the order of ID.

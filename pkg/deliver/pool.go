@@ -30,8 +30,11 @@ type pooled struct {
 	turn  chan struct{} // holds one while an ordered sink sends: it is promised one caller
 }
 
-// send lets the sink send. Destinations that share an ordered sink take turns.
-func (s *pooled) send(ctx context.Context, msgs []*sink.Message) []error {
+// errHeld is no failure: Config.MaySend was false.
+var errHeld = &sink.Error{Class: sink.Unavailable, Code: "held", Err: errors.New("nothing may be sent now")}
+
+// send lets the sink send, if it may. Destinations that share an ordered sink take turns.
+func (s *pooled) send(ctx context.Context, msgs []*sink.Message, may func() bool) []error {
 	if s.turn != nil {
 		select {
 		case s.turn <- struct{}{}:
@@ -42,6 +45,9 @@ func (s *pooled) send(ctx context.Context, msgs []*sink.Message) []error {
 				Err: errors.New("another destination of the same broker was sending all the time"),
 			})
 		}
+	}
+	if may != nil && !may() {
+		return sink.All(len(msgs), errHeld)
 	}
 	return s.sink.Send(ctx, msgs)
 }

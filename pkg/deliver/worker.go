@@ -70,7 +70,7 @@ func (w *worker) send(d *Deliverer, target Target, now time.Time) []error {
 	}
 	var errs []error
 	if len(w.msgs) > 0 {
-		errs = s.send(ctx, w.msgs)
+		errs = s.send(ctx, w.msgs, d.cfg.MaySend)
 	}
 	if whole {
 		return errs

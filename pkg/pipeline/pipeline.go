@@ -116,9 +116,14 @@ func (p *Pipeline) Stalled() bool { return !p.saved.Load() }
 // InFlight is the number of events under way beyond the mark.
 func (p *Pipeline) InFlight() int { return p.ledger.InFlight() }
 
+// ErrSuperseded is the cause of a context that ends because somebody else may have gone
+// on in our place: nothing more may be delivered or saved.
+var ErrSuperseded = errors.New("superseded by another instance")
+
 // Run tails the source until ctx ends or the source cannot go on. It then delivers
 // what was taken on, for as long as the grace allows (without limit as long as ctx has
-// not ended), and saves how far everything is done. Called once.
+// not ended), and saves how far everything is done; unless the cause of the end is
+// ErrSuperseded. Called once.
 func (p *Pipeline) Run(ctx context.Context) error {
 	// What was begun is finished after ctx ends, up to the grace.
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -144,6 +149,13 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		p.save(hard)
 	}()
 	err := g.Wait()
+	defer p.m.inFlight.Set(0)
+	if errors.Is(context.Cause(ctx), ErrSuperseded) {
+		p.ledger.Stop()
+		cancel()
+		<-saver
+		return nil
+	}
 	if err != nil && ctx.Err() == nil {
 		p.log.Error("source ended: what was read of it is still delivered", "source", p.name, "err", err)
 		p.deliverRest(ctx)

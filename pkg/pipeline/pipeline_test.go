@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -268,6 +269,32 @@ func TestGraceEndsAStop(t *testing.T) {
 }
 
 // TestSourceThatEnds delivers what was read, retries included, before Run returns.
+// TestSuperseded: what was begun is not waited for, and nothing is saved any more.
+func TestSuperseded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, DefaultConfig(), deliver.DefaultConfig(), change.Mark{End: "start"})
+		b.use(hook("w", "{{ instance.id }}"))
+		b.receiver.delay = 10 * time.Second
+		ctx, end := context.WithCancelCause(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		for i := range 9 {
+			b.log.batches <- transaction(i+1, insert(strconv.Itoa(i), "0", "null"))
+		}
+		time.Sleep(9500 * time.Millisecond)
+		end(ErrSuperseded)
+		began := time.Now()
+		if err := <-done; err != nil || time.Since(began) > 0 {
+			t.Errorf("ended with %v after %s", err, time.Since(began))
+		}
+		time.Sleep(time.Minute)
+		if calls := b.log.calls(); len(calls) > 0 {
+			t.Errorf("saved after the end: %q", calls)
+		}
+		b.deliver.Close()
+	})
+}
+
 func TestSourceThatEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, DefaultConfig(), deliver.DefaultConfig(), change.Mark{End: "start"})

@@ -21,9 +21,9 @@ func saveActivations(ctx context.Context, tx *transaction, id int64, as []trigge
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO activations (trigger_id, place, source, app_label, model_name, signal_name,
-			table_schema, table_name, state, seq, position, blocker, depends_on) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			table_schema, table_name, state, seq, position, blocker, refused, depends_on) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			id, i, a.ContentType.Source, a.ContentType.AppLabel, a.ContentType.ModelName, a.Signal.String(),
-			a.Schema, a.Table, string(a.State), strconv.FormatUint(a.Seq, 10), string(a.Position), a.Blocker, string(columns))
+			a.Schema, a.Table, string(a.State), strconv.FormatUint(a.Seq, 10), string(a.Position), a.Blocker, a.Refused, string(columns))
 		if err != nil {
 			return err
 		}
@@ -37,7 +37,7 @@ func loadActivations(ctx context.Context, tx *transaction, rs []trigger.Record) 
 		return nil
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT trigger_id, source, app_label, model_name, signal_name, table_schema, table_name,
-		state, seq, position, blocker, depends_on FROM activations WHERE trigger_id BETWEEN ? AND ? ORDER BY trigger_id, place`,
+		state, seq, position, blocker, refused, depends_on FROM activations WHERE trigger_id BETWEEN ? AND ? ORDER BY trigger_id, place`,
 		rs[0].Trigger.ID, rs[len(rs)-1].Trigger.ID)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func loadActivations(ctx context.Context, tx *transaction, rs []trigger.Record) 
 func scanActivation(rows *sql.Rows) (id int64, a trigger.Activation, err error) {
 	var name, seq, columns string
 	err = rows.Scan(&id, &a.ContentType.Source, &a.ContentType.AppLabel, &a.ContentType.ModelName, &name,
-		&a.Schema, &a.Table, &a.State, &seq, &a.Position, &a.Blocker, &columns)
+		&a.Schema, &a.Table, &a.State, &seq, &a.Position, &a.Blocker, &a.Refused, &columns)
 	if err != nil {
 		return id, a, err
 	}

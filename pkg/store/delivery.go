@@ -23,34 +23,36 @@ var deliveryColumns = []string{
 
 // Settle implements deliver.Store. Doing it twice does no harm: a commit may be in doubt.
 func (s *Store) Settle(ctx context.Context, c *deliver.Changes) error {
-	return s.transact(ctx, "settle deliveries", func(tx *transaction) error {
-		if err := s.insertDeliveries(ctx, tx, c.Park); err != nil {
+	return s.transact(ctx, "settle deliveries", func(tx *transaction) error { return s.settle(ctx, tx, c) })
+}
+
+func (s *Store) settle(ctx context.Context, tx *transaction, c *deliver.Changes) error {
+	if err := s.insertDeliveries(ctx, tx, c.Park); err != nil {
+		return err
+	}
+	for _, d := range c.Back {
+		if err := s.putBack(ctx, tx, d); err != nil {
 			return err
 		}
-		for _, d := range c.Back {
-			if err := s.putBack(ctx, tx, d); err != nil {
-				return err
-			}
+	}
+	for _, ids := range chunks(c.Done, 500) {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+list(len(ids)), numbers(ids)...); err != nil {
+			return err
 		}
-		for _, ids := range chunks(c.Done, 500) {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+list(len(ids)), numbers(ids)...); err != nil {
-				return err
-			}
+	}
+	for _, b := range c.Bury {
+		_, err := tx.ExecContext(ctx, `UPDATE deliveries SET dead = 1, failure = ?, code = ?, error = ?, failed_at = ? WHERE destination = ? AND dead = 0`,
+			b.Class, b.Class, b.Why, micros(s.now()), b.Destination)
+		if err != nil {
+			return err
 		}
-		for _, b := range c.Bury {
-			_, err := tx.ExecContext(ctx, `UPDATE deliveries SET dead = 1, failure = ?, code = ?, error = ?, failed_at = ? WHERE destination = ? AND dead = 0`,
-				b.Class, b.Class, b.Why, micros(s.now()), b.Destination)
-			if err != nil {
-				return err
-			}
+	}
+	for _, id := range c.Free {
+		if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET next_at = 0, refusals = 0 WHERE destination = ? AND dead = 0`, id); err != nil {
+			return err
 		}
-		for _, id := range c.Free {
-			if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET next_at = 0, refusals = 0 WHERE destination = ? AND dead = 0`, id); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // rowsAtOnce is how many deliveries one statement inserts.

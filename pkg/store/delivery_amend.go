@@ -9,50 +9,54 @@ import (
 )
 
 // Amend implements deliver.Store.
-func (s *Store) Amend(ctx context.Context, f *deliver.Filter, a deliver.Amendment, now time.Time, every time.Duration) ([]deliver.Amended, error) {
-	var out []deliver.Amended
-	err := s.transact(ctx, "change deliveries", func(tx *transaction) error {
-		picked, err := pick(ctx, tx, f)
-		if err != nil {
-			return err
-		}
-		out = out[:0]
-		at := map[string]int{}
-		for i, p := range picked {
-			n, ok := at[p.destination]
-			if !ok {
-				n = len(out)
-				at[p.destination] = n
-				out = append(out, deliver.Amended{Destination: p.destination})
-			}
-			out[n].Deliveries++
-			switch {
-			case a == deliver.Retry && p.dead:
-				out[n].Bytes += p.size
-			case a != deliver.Retry && !p.dead:
-				out[n].Bytes -= p.size
-			}
-			if every > 0 && a == deliver.Retry {
-				next := now.Add(time.Duration(i) * every)
-				if _, err := tx.ExecContext(ctx, retryDeliveries+`(?)`, micros(next), p.id); err != nil {
-					return err
-				}
-			}
-		}
-		if every == 0 || a != deliver.Retry {
-			if err := amend(ctx, tx, picked, a, now); err != nil {
-				return err
-			}
-		}
-		for i := range out {
-			row := tx.QueryRowContext(ctx, `SELECT count(*) FROM deliveries WHERE destination = ? AND dead = 0`, out[i].Destination)
-			if err := row.Scan(&out[i].Parked); err != nil {
-				return err
-			}
-		}
-		return nil
+func (s *Store) Amend(ctx context.Context, f *deliver.Filter, a deliver.Amendment, now time.Time, every time.Duration) (out []deliver.Amended, err error) {
+	err = s.transact(ctx, "change deliveries", func(tx *transaction) error {
+		out, err = amendDeliveries(ctx, tx, f, a, now, every)
+		return err
 	})
 	return out, err
+}
+
+func amendDeliveries(ctx context.Context, tx *transaction, f *deliver.Filter, a deliver.Amendment, now time.Time, every time.Duration) ([]deliver.Amended, error) {
+	picked, err := pick(ctx, tx, f)
+	if err != nil {
+		return nil, err
+	}
+	var out []deliver.Amended
+	at := map[string]int{}
+	for i, p := range picked {
+		n, ok := at[p.destination]
+		if !ok {
+			n = len(out)
+			at[p.destination] = n
+			out = append(out, deliver.Amended{Destination: p.destination})
+		}
+		out[n].Deliveries++
+		switch {
+		case a == deliver.Retry && p.dead:
+			out[n].Bytes += p.size
+		case a != deliver.Retry && !p.dead:
+			out[n].Bytes -= p.size
+		}
+		if every > 0 && a == deliver.Retry {
+			next := now.Add(time.Duration(i) * every)
+			if _, err := tx.ExecContext(ctx, retryDeliveries+`(?)`, micros(next), p.id); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if every == 0 || a != deliver.Retry {
+		if err := amend(ctx, tx, picked, a, now); err != nil {
+			return nil, err
+		}
+	}
+	for i := range out {
+		row := tx.QueryRowContext(ctx, `SELECT count(*) FROM deliveries WHERE destination = ? AND dead = 0`, out[i].Destination)
+		if err := row.Scan(&out[i].Parked); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 const retryDeliveries = `UPDATE deliveries SET dead = 0, refusals = 0, next_at = ? WHERE id IN `

@@ -14,13 +14,13 @@ import (
 type dialect struct {
 	goose  goose.Dialect
 	suffix string // of its migrations
-	// shared: other processes may have the store open, so writers queue at a row of it.
-	shared bool
+	shared bool   // other processes may have the store open
 	// view is how a transaction sees one state of the store, update how it sees what
 	// others have committed once it is its turn.
 	view, update sql.TxOptions
 	numbered     bool // arguments are $1, $2 …; queries are written with ?
 	returning    bool // INSERT … RETURNING gives the number of a new row
+	rowLocks     bool // SELECT … FOR UPDATE; else a transaction that writes is alone
 	duplicateKey bool // ON DUPLICATE KEY UPDATE in the place of ON CONFLICT
 	// answered reports whether err is the database's answer: what it refused was not
 	// done. Else the connection broke, and after a commit nobody knows.

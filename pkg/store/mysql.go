@@ -20,7 +20,7 @@ import (
 
 // mysqlDialect is MySQL 8 or later, and MariaDB 10.6 or later.
 var mysqlDialect = dialect{
-	goose: goose.DialectMySQL, suffix: ".mysql.sql", shared: true, duplicateKey: true,
+	goose: goose.DialectMySQL, suffix: ".mysql.sql", shared: true, rowLocks: true, duplicateKey: true,
 	view:   sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 	update: sql.TxOptions{Isolation: sql.LevelReadCommitted},
 	answered: func(err error) bool {

@@ -18,7 +18,7 @@ import (
 
 // postgresDialect is PostgreSQL 14 or later. The database may be one that is tailed.
 var postgresDialect = dialect{
-	goose: goose.DialectPostgres, suffix: ".postgres.sql", shared: true, numbered: true, returning: true,
+	goose: goose.DialectPostgres, suffix: ".postgres.sql", shared: true, rowLocks: true, numbered: true, returning: true,
 	view:   sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 	update: sql.TxOptions{Isolation: sql.LevelReadCommitted},
 	answered: func(err error) bool {

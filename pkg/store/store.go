@@ -16,8 +16,8 @@ import (
 )
 
 // Store is the metadata store. Any goroutine may use it. Errors that are none of package
-// trigger's are ErrUnavailable, ErrInDoubt, the caller's context's, or say that a row is
-// damaged.
+// trigger's are ErrUnavailable, ErrInDoubt, ErrTaken, the caller's context's, or say that
+// a row is damaged.
 type Store struct {
 	read  *pool
 	write *pool
@@ -115,8 +115,7 @@ func (s *Store) Writable(ctx context.Context) error {
 		return nil
 	}
 	now := s.now()
-	err := s.exec(ctx, "write store", s.write.d.upsert("probe", "one", "written_at"), 1, timestamp(now))
-	if err != nil {
+	if _, err := s.exec(ctx, "write store", s.write.d.upsert("probe", "one", "written_at"), 1, timestamp(now)); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -138,17 +137,27 @@ func (s *Store) gone() error {
 // must not hold up its user for ever.
 const patience = 10 * time.Second
 
-// update runs f in a transaction that sees no other writer of triggers and sources.
+// update runs f in a transaction that changes triggers: it sees no other such one, and
+// those who follow the version hear of it.
 func (s *Store) update(ctx context.Context, what string, f func(tx *transaction) error) error {
 	return s.transact(ctx, what, func(tx *transaction) error {
-		if s.write.d.shared {
-			if _, err := tx.ExecContext(ctx, `UPDATE changes SET version = version + 1`); err != nil {
-				return err
-			}
+		if _, err := tx.ExecContext(ctx, `UPDATE changes SET version = version + 1`); err != nil {
+			return err
 		}
 		return f(tx)
 	})
 }
+
+// Version is a number that grows with each change of triggers, whoever made it.
+func (s *Store) Version(ctx context.Context) (version int64, err error) {
+	err = s.ask(ctx, "read version", func(ctx context.Context) error {
+		return s.read.QueryRowContext(ctx, `SELECT version FROM changes`).Scan(&version)
+	})
+	return version, err
+}
+
+// Shared reports whether other processes may have the store open.
+func (s *Store) Shared() bool { return s.write.d.shared }
 
 // transact runs f in a transaction.
 func (s *Store) transact(ctx context.Context, what string, f func(tx *transaction) error) error {
@@ -188,16 +197,28 @@ func (s *Store) view(ctx context.Context, what string, f func(tx *transaction) e
 	return s.fault(ctx, what, f(tx))
 }
 
-// exec runs one statement, which may have been done even if it failed and must bear to
-// be run again.
-func (s *Store) exec(ctx context.Context, what, query string, args ...any) error {
+// ask runs f, which makes one query.
+func (s *Store) ask(ctx context.Context, what string, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err := s.gone()
-	if err == nil {
-		_, err = s.write.ExecContext(ctx, query, args...)
-	}
-	return s.fault(ctx, what, err)
+	return s.fault(ctx, what, f(ctx))
+}
+
+// exec runs one statement and gives the number of rows that it is about. It may have
+// been done even if it failed, and must bear to be run again.
+func (s *Store) exec(ctx context.Context, what, query string, args ...any) (rows int64, err error) {
+	err = s.ask(ctx, what, func(ctx context.Context) error {
+		if err := s.gone(); err != nil {
+			return err
+		}
+		res, err := s.write.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		rows, err = res.RowsAffected()
+		return err
+	})
+	return rows, err
 }
 
 // fault makes of an error what the caller is told: package trigger's errors, those of
@@ -209,7 +230,7 @@ func (s *Store) fault(ctx context.Context, what string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, trigger.ErrNotFound), errors.Is(err, trigger.ErrStale), errors.As(err, &conflict), errors.As(err, &damage):
+	case errors.Is(err, trigger.ErrNotFound), errors.Is(err, trigger.ErrStale), errors.Is(err, ErrTaken), errors.As(err, &conflict), errors.As(err, &damage):
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fmt.Errorf("%s: %w", what, ctx.Err())

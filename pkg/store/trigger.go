@@ -149,15 +149,19 @@ func (s *Store) DeleteTrigger(ctx context.Context, id, ifRevision int64) error {
 	})
 }
 
-// SaveActivations stores how far the activations of a trigger have come, without a new
-// revision. trigger.ErrStale says that the trigger was changed in the meantime, and
-// that these activations are those of an older revision.
-func (s *Store) SaveActivations(ctx context.Context, id, revision int64, as []trigger.Activation) error {
+// UpdateActivations stores what f makes of the activations of a trigger, without a new
+// revision. trigger.ErrStale says that the trigger was changed in the meantime, and that
+// f would have been about an older revision.
+func (s *Store) UpdateActivations(ctx context.Context, id, revision int64, f func([]trigger.Activation) []trigger.Activation) error {
 	return s.update(ctx, "save activations", func(tx *transaction) error {
 		if err := checkRevision(ctx, tx, id, revision); err != nil {
 			return err
 		}
-		return saveActivations(ctx, tx, id, as)
+		rs := []trigger.Record{{Trigger: &trigger.Trigger{ID: id}}}
+		if err := loadActivations(ctx, tx, rs); err != nil {
+			return err
+		}
+		return saveActivations(ctx, tx, id, f(rs[0].Activations))
 	})
 }
 

@@ -85,7 +85,8 @@ type Activation struct {
 	State       State
 	Seq         uint64          // Active: transactions with this Tx.Seq or a higher one fire
 	Position    change.Position // Active: where the log was then, for people
-	Blocker     string          // Activating: who is waited for, in words
+	Blocker     string          // not Active: who is waited for, or what stands in the way, in words
+	Refused     bool            // not Active: its table cannot be published
 }
 
 // Equal reports whether nothing tells a from b.

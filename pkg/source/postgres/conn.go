@@ -81,6 +81,8 @@ func (c connector) sql(ctx context.Context) (*pgx.Conn, error) {
 func (c connector) replication(ctx context.Context) (*pgconn.PgConn, *wire, error) {
 	cfg, err := c.config(map[string]string{
 		"replication": "database", "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
+		// The slot of a reader that is gone without a word is free for the next one after that.
+		"wal_sender_timeout": "6s",
 	})
 	if err != nil {
 		return nil, nil, err

@@ -203,6 +203,9 @@ func (s *Source) retry(ctx context.Context, f func() error) error {
 			wait.Reset()
 		}
 		d := wait.NextBackOff()
+		if sqlState(err) == slotInUse { // whoever had it may be gone: its place is to be taken soon
+			d = min(d, 500*time.Millisecond)
+		}
 		if text := err.Error(); text != last { // once, not at every attempt
 			last = text
 			s.log.Warn("source is not connected, trying again", "error", err, "wait", d.Round(time.Millisecond).String())

@@ -128,10 +128,13 @@ func senderTimeout(ctx context.Context, conn *pgconn.PgConn) (time.Duration, err
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
+// slotInUse is the SQLSTATE for a slot that another session reads.
+const slotInUse = "55006"
+
 // streamError says which of the server's errors end Run.
 func (s *Source) streamError(err error) error {
 	switch sqlState(err) {
-	case "55006": // another instance reads: stand by
+	case slotInUse:
 		return fmt.Errorf("replication slot is in use elsewhere, standing by: %w", err)
 	case "42704": // slot or publication is gone
 		return &source.HaltError{

@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS activations (
     position     MEDIUMTEXT NOT NULL,
     blocker      MEDIUMTEXT NOT NULL,
     depends_on   MEDIUMTEXT NOT NULL, -- JSON list of columns; null = not known
+    refused      BOOLEAN NOT NULL,
     PRIMARY KEY (trigger_id, place),
     FOREIGN KEY (trigger_id) REFERENCES triggers (id) ON DELETE CASCADE
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
@@ -42,7 +43,12 @@ CREATE TABLE IF NOT EXISTS sources (
     identity     TEXT NOT NULL,
     end_position MEDIUMTEXT NOT NULL,
     tx_position  MEDIUMTEXT NOT NULL,
-    tx_done      BIGINT NOT NULL
+    tx_done      BIGINT NOT NULL,
+    holder       VARCHAR(255) NOT NULL DEFAULT '', -- who may read it and send for it; '' = nobody does
+    epoch        BIGINT NOT NULL DEFAULT 0,        -- grows with each holder
+    beat         BIGINT NOT NULL DEFAULT 0,        -- grows with each sign of life
+    applied      BIGINT NOT NULL DEFAULT 0,        -- version of the triggers that the holder has in force
+    INDEX sources_holder (holder)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS probe (

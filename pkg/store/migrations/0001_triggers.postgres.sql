@@ -32,6 +32,7 @@ CREATE TABLE activations (
     position     text NOT NULL,
     blocker      text NOT NULL,
     depends_on   text NOT NULL, -- JSON list of columns; null = not known
+    refused      boolean NOT NULL,
     PRIMARY KEY (trigger_id, place)
 );
 
@@ -40,8 +41,13 @@ CREATE TABLE sources (
     identity     text NOT NULL,
     end_position text NOT NULL,
     tx_position  text NOT NULL,
-    tx_done      bigint NOT NULL
+    tx_done      bigint NOT NULL,
+    holder       text COLLATE "C" NOT NULL DEFAULT '', -- who may read it and send for it; '' = nobody does
+    epoch        bigint NOT NULL DEFAULT 0,            -- grows with each holder
+    beat         bigint NOT NULL DEFAULT 0,            -- grows with each sign of life
+    applied      bigint NOT NULL DEFAULT 0             -- version of the triggers that the holder has in force
 );
+CREATE INDEX sources_holder ON sources (holder);
 
 CREATE TABLE probe (
     one        integer PRIMARY KEY CHECK (one = 1),

@@ -53,6 +53,9 @@ func Run(t *testing.T, b Backend) {
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},
 		{"writable", testWritable},
+		{"versions", testVersions},
+		{"leases", testLeases},
+		{"one taker", testOneTaker},
 		{"encryption", b.testEncryption},
 		{"locked", b.testLocked},
 		{"of another program", b.testForeign},
@@ -165,13 +168,15 @@ func testTriggers(t *testing.T, url string) {
 		"name":   second(s.TriggerByName(t.Context(), r.Trigger.Name)),
 		"update": s.UpdateTrigger(t.Context(), &r, 0),
 		"delete": s.DeleteTrigger(t.Context(), r.Trigger.ID, 0),
-		"acts":   s.SaveActivations(t.Context(), r.Trigger.ID, 0, nil),
+		"acts":   s.UpdateActivations(t.Context(), r.Trigger.ID, 0, none),
 	} {
 		if !errors.Is(err, trigger.ErrNotFound) {
 			t.Errorf("%s of a deleted trigger: %v", what, err)
 		}
 	}
 }
+
+func none([]trigger.Activation) []trigger.Activation { return nil }
 
 func second[T any](_ T, err error) error { return err }
 
@@ -267,14 +272,15 @@ func testActivations(t *testing.T, url string) {
 	r := create(t, s, "")
 	as := []trigger.Activation{
 		{ContentType: signal.ContentType{AppLabel: "z", ModelName: "Y"}, Signal: signal.PreSave, State: trigger.Pending},
-		{ContentType: signal.ContentType{AppLabel: "a", ModelName: "B"}, Signal: signal.Truncate, State: trigger.Activating, Blocker: "pid 7", Columns: []string{}},
+		{ContentType: signal.ContentType{AppLabel: "a", ModelName: "B"}, Signal: signal.Truncate, State: trigger.Activating, Blocker: "pid 7", Refused: true, Columns: []string{}},
 	}
-	if err := s.SaveActivations(t.Context(), r.Trigger.ID, r.Revision, as); err != nil {
+	err := s.UpdateActivations(t.Context(), r.Trigger.ID, r.Revision, func(was []trigger.Activation) []trigger.Activation { return append(was, as...) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	r.Activations = as
 	same(t, get(t, s, r.Trigger.ID), r)
-	if err := s.SaveActivations(t.Context(), r.Trigger.ID, r.Revision+1, nil); !errors.Is(err, trigger.ErrStale) {
+	if err := s.UpdateActivations(t.Context(), r.Trigger.ID, r.Revision+1, none); !errors.Is(err, trigger.ErrStale) {
 		t.Errorf("of another revision: %v", err)
 	}
 	same(t, get(t, s, r.Trigger.ID), r)

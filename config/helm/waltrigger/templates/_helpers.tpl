@@ -57,6 +57,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- define "waltrigger.sqlite" -}}
+{{- if hasPrefix "sqlite:" .Values.config.store.url -}}yes{{- end -}}
+{{- end -}}
+
+{{- define "waltrigger.checkReplicas" -}}
+{{- if and (gt (int .Values.replicas) 1) (include "waltrigger.sqlite" .) -}}
+{{- fail "replicas: several instances need a store that they share: set config.store.url to postgres://… or mysql://…, and persistence.enabled to false" -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "waltrigger.volumeMounts" -}}
 - name: config
   mountPath: /etc/waltrigger

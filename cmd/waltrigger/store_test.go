@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is a PostgreSQL of the test's own.
+type server struct {
+	t        *testing.T
+	instance string
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	service(t, "WALTRIGGER_TEST_POSTGRES") // where there are services there are the scripts' needs
+	s := &server{t, fmt.Sprintf("t%d", time.Now().UnixNano())}
+	t.Cleanup(func() { s.run("wipe") })
+	s.run("start")
+	return s
+}
+
+func (s *server) run(verb string) string {
+	s.t.Helper()
+	cmd := exec.Command(filepath.Join("..", "..", "scripts", "services", "postgres.sh"), verb)
+	cmd.Env = append(os.Environ(), "PG_MAJOR=15", "PG_INSTANCE="+s.instance)
+	out, err := cmd.Output()
+	if err != nil {
+		s.t.Fatalf("postgres.sh %s: %v", verb, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// TestStoreUnreachable: while the store is away nothing is acknowledged and nobody is
+// told that it is well, and afterwards all goes on, whether the lease ran out or not.
+func TestStoreUnreachable(t *testing.T) {
+	t.Parallel()
+	db, hook, kept := newDatabase(t), newReceiver(t), newServer(t)
+	p := newDaemon(t, db.url, loopback)
+	p.rewrite("sqlite:"+filepath.Join(p.dir, "store.db"), kept.run("dsn"))
+	p.start()
+	p.create(fmt.Sprintf(ledgerTrigger, hook.URL))
+	l := &ledger{t: t}
+	l.write(db, 4, 5*time.Millisecond)
+	for _, away := range []time.Duration{2 * time.Second, 14 * time.Second} {
+		arriving := len(hook.requests())
+		waitFor(t, "delivered", func() bool { return len(hook.requests()) > arriving })
+		kept.run("stop")
+		after := db.text(`SELECT pg_current_wal_lsn()::text`)
+		gone := time.Now()
+		waitFor(t, "unready", func() bool { return strings.Contains(p.ready(), "not ready") })
+		status, out, h := p.call(http.MethodPost, "/api/action-triggers", simple("customer", "x", hook.URL))
+		if status != http.StatusServiceUnavailable || out["code"] != "store_unavailable" || h.Get("Retry-After") == "" || strings.Contains(fmt.Sprint(out), "127.0.0.1") {
+			t.Errorf("created without a store: %d %v", status, out)
+		}
+		waitFor(t, "stalled", func() bool {
+			return strings.Contains(fmt.Sprint(p.source()["detail"]), "does not take the position") || p.source()["active"] == false
+		})
+		time.Sleep(away - time.Since(gone)) // the length of the outage is what is tested
+		if confirmed := db.text(`SELECT (confirmed_flush_lsn < $2::pg_lsn)::text FROM pg_replication_slots WHERE slot_name = $1`, p.slot, after); confirmed != "true" {
+			t.Error("acknowledged what was not saved")
+		}
+		kept.run("start")
+		waitFor(t, "ready", func() bool { return !strings.Contains(p.ready(), "not ready") })
+		waitFor(t, "acknowledging", func() bool { return p.source()["active"] == true && p.passed(db, after) })
+	}
+	l.stop()
+	v := l.settled(t, hook)
+	t.Logf("%+v", v)
+	if v.lost+v.reordered+v.phantom+v.changed != 0 || v.committed < 1000 {
+		t.Errorf("%+v, want nothing lost, reordered or invented", v)
+	}
+	if _, out, _ := p.call(http.MethodGet, "/api/action-triggers", ""); len(out["list"].([]any)) != 1 {
+		t.Errorf("a refused trigger is stored: %v", out)
+	}
+}
+
+// TestDiskFull: a full disk under the store holds up reading, loses nothing and is left
+// behind by itself.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root may mount a small file system")
+	}
+	db, hook := newDatabase(t), newReceiver(t)
+	disk := t.TempDir()
+	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	p := newDaemon(t, db.url, loopback)
+	p.rewrite("sqlite:"+filepath.Join(p.dir, "store.db"), "sqlite:"+filepath.Join(disk, "store.db"))
+	p.start()
+	t.Cleanup(func() { // before the disk goes
+		if p.cmd != nil {
+			p.kill()
+		}
+	})
+	p.create(fmt.Sprintf(ledgerTrigger, hook.URL))
+	l := &ledger{t: t}
+	l.write(db, 4, 5*time.Millisecond)
+	for range 3 {
+		arriving := len(hook.requests())
+		waitFor(t, "delivered", func() bool { return len(hook.requests()) > arriving })
+		fill := filepath.Join(disk, "fill")
+		f, err := os.Create(fill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for block := make([]byte, 1<<12); ; {
+			if _, err := f.Write(block); err != nil {
+				break
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		after := db.text(`SELECT pg_current_wal_lsn()::text`)
+		waitFor(t, "unready", func() bool { return strings.Contains(p.ready(), "disk is full") })
+		waitFor(t, "stalled", func() bool { return strings.Contains(fmt.Sprint(p.source()["detail"]), "does not take the position") })
+		status, out, _ := p.call(http.MethodPost, "/api/action-triggers", simple("customer", "x", hook.URL))
+		if status != http.StatusServiceUnavailable || out["code"] != "store_unavailable" {
+			t.Errorf("created on a full disk: %d %v", status, out)
+		}
+		if p.passed(db, after) {
+			t.Error("acknowledged what was not saved")
+		}
+		if err := os.Remove(fill); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "saved again", func() bool { return p.passed(db, after) })
+		if strings.Contains(p.ready(), "disk is full") {
+			waitFor(t, "ready", func() bool { return !strings.Contains(p.ready(), "disk is full") })
+		}
+	}
+	l.stop()
+	v := l.settled(t, hook)
+	t.Logf("%+v", v)
+	if v.lost+v.reordered+v.phantom+v.changed+v.duplicates != 0 || v.committed < 1000 {
+		t.Errorf("%+v, want nothing lost, reordered, invented or repeated", v)
+	}
+	p.stop()
+	p.start() // the file is whole
+}
