@@ -75,9 +75,9 @@ func (r *rowsOf) Latest(context.Context, source.TableName) (source.RowSet, error
 	return r.set, r.err
 }
 
-func (r *rowsOf) Rows(_ context.Context, _ source.TableName, columns []string, keys [][]string) (source.RowSet, error) {
+func (r *rowsOf) Rows(_ context.Context, q source.Query) (source.RowSet, error) {
 	out := r.set
-	if out.Rows = nil; fmt.Sprint(columns, keys) == "[id] [[7]]" {
+	if out.Rows = nil; fmt.Sprint(q.Columns, q.Keys) == "[id] [[7]]" {
 		out.Rows = r.set.Rows
 	}
 	return out, r.err

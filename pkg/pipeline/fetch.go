@@ -62,7 +62,7 @@ func (r *relations) fetch(ctx context.Context, changes []*change.Change) (fetche
 		for i, k := range t.Key {
 			columns[i] = t.Columns[k].Name
 		}
-		rows, err := r.catalog.Rows(ctx, nameOf(t), columns, keys)
+		rows, err := r.catalog.Rows(ctx, source.Query{Table: nameOf(t), Columns: columns, Keys: keys})
 		if err != nil {
 			return nil, fmt.Errorf("read values that the log does not hold: %w", err)
 		}

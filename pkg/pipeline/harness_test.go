@@ -101,20 +101,20 @@ func (l *log) Tables(context.Context) ([]source.TableInfo, error) {
 	return l.tables, nil
 }
 
-func (l *log) Rows(_ context.Context, t source.TableName, columns []string, keys [][]string) (source.RowSet, error) {
+func (l *log) Rows(_ context.Context, q source.Query) (source.RowSet, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked++
 	if l.away {
 		return source.RowSet{}, errors.New("connection refused")
 	}
-	set := source.RowSet{Table: cmp.Or(l.shapes[t.String()], l.table), Seq: l.seq}
-	for _, row := range l.rows[t.String()] {
-		key := make([]string, len(columns))
-		for i, c := range columns {
+	set := source.RowSet{Table: cmp.Or(l.shapes[q.Table.String()], l.table), Seq: l.seq}
+	for _, row := range l.rows[q.Table.String()] {
+		key := make([]string, len(q.Columns))
+		for i, c := range q.Columns {
 			key[i] = row[set.Table.Lookup(c)].Text
 		}
-		if slices.ContainsFunc(keys, func(k []string) bool { return slices.Equal(k, key) }) {
+		if slices.ContainsFunc(q.Keys, func(k []string) bool { return slices.Equal(k, key) }) {
 			set.Rows = append(set.Rows, row)
 		}
 	}

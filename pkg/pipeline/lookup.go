@@ -176,7 +176,7 @@ func (l *lookup) fetch(ctx context.Context, w *wanted) error {
 		texts = append(texts, key)
 	}
 	l.m.lookups.Inc()
-	rows, err := l.relations.catalog.Rows(ctx, w.rel.RefTable, w.rel.RefColumns, texts)
+	rows, err := l.relations.catalog.Rows(ctx, source.Query{Table: w.rel.RefTable, Columns: w.rel.RefColumns, Keys: texts})
 	if err != nil {
 		return fmt.Errorf("read related rows: %w", err)
 	}

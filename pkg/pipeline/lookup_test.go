@@ -140,7 +140,7 @@ type all struct {
 	rows [][]change.Value
 }
 
-func (a all) Rows(context.Context, source.TableName, []string, [][]string) (source.RowSet, error) {
+func (a all) Rows(context.Context, source.Query) (source.RowSet, error) {
 	a.asked++
 	return source.RowSet{Table: a.table, Rows: a.rows, Seq: 15}, nil
 }

@@ -258,14 +258,14 @@ func TestTables(t *testing.T) {
 		if !slices.IsSortedFunc(list, func(a, b source.TableInfo) int { return strings.Compare(a.String(), b.String()) }) {
 			t.Error("not sorted")
 		}
-		if info := got["far.away"]; info.InSearchPath || strings.Join(info.PrimaryKey, " ") != "a b" || info.Columns[2] != (source.ColumnInfo{Name: "note", Type: "character varying(20)", NotNull: true}) {
+		if info := got["far.away"]; info.InSearchPath || strings.Join(info.PrimaryKey, " ") != "a b" || info.Columns[2] != (source.ColumnInfo{Name: "note", Type: "character varying(20)", NotNull: true, Equal: "text"}) {
 			t.Errorf("far.away: %+v", info)
 		}
 		info := got["public.refers"]
 		if len(info.ForeignKeys) != 1 || !info.InSearchPath || !info.Columns[3].Generated {
 			t.Fatalf("public.refers: %+v", info)
 		}
-		if k := info.ForeignKeys[0]; k.Name != "refers_fkey" || k.RefTable.String() != "far.away" || strings.Join(k.Columns, " ") != "y x" || strings.Join(k.RefColumns, " ") != "a b" {
+		if k := info.ForeignKeys[0]; k.Name != "refers_fkey" || k.RefTable.String() != "far.away" || strings.Join(k.Columns, " ") != "y x" || strings.Join(k.RefColumns, " ") != "a b" || k.Indexed {
 			t.Errorf("foreign key %+v", k)
 		}
 		for name, want := range map[string]bool{"good": true, "keyless": false, "whole": true, "lazy": false, "silent": false, "uniq": true, "parts": true, "parts1": true, "halves": false} {
@@ -278,6 +278,44 @@ func TestTables(t *testing.T) {
 		}
 		if _, there := got["public.seen"]; there {
 			t.Error("a view is listed")
+		}
+	})
+}
+
+// TestTablesForRelations tells what following foreign keys has to know.
+func TestTablesForRelations(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(`create collation any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+			create table base (id int primary key, code text collate any_case unique, amount numeric unique, name varchar(9) unique, day date, fixed char(3));
+			create table refers (id bigint primary key, base_id int references base, code text references base (code), name text references base (name));
+			create index on refers (name, id); create index on refers (base_id) where base_id > 5`)
+		role := "reads_" + db.name
+		db.exec("create role " + role + " login password 'x'; grant select on base to " + role)
+		t.Cleanup(func() { execOn(t, db.server, "drop role "+role) })
+		t.Cleanup(func() { db.exec("drop owned by " + role) })
+		cfg := db.config()
+		cfg.URL = strings.Replace(cfg.URL, "postgres:postgres@", role+":x@", 1)
+		s := newSource(t, cfg)
+		defer s.Close()
+		list, err := s.Tables(context.Background())
+		if err != nil || len(list) != 2 {
+			t.Fatalf("%d tables, error %v", len(list), err)
+		}
+		base, refers := list[0], list[1]
+		if base.Unreadable || !refers.Unreadable {
+			t.Errorf("unreadable: base %v, refers %v", base.Unreadable, refers.Unreadable)
+		}
+		equal := map[string]string{}
+		for _, c := range append(base.Columns, refers.Columns[1]) {
+			equal[c.Name] = c.Equal
+		}
+		if equal["id"] == "" || equal["id"] != equal["base_id"] || equal["name"] == "" || equal["day"] == "" || equal["code"] != "" || equal["amount"] != "" || equal["fixed"] != "" {
+			t.Errorf("equal %v", equal)
+		}
+		for _, k := range refers.ForeignKeys {
+			if want := k.Columns[0] == "name"; k.Indexed != want {
+				t.Errorf("%s: indexed %v", k.Name, k.Indexed)
+			}
 		}
 	})
 }
