@@ -147,6 +147,7 @@ type ForeignKey struct {
 	RefTable   TableName
 	RefColumns []string
 	Indexed    bool // rows are found by Columns without reading the whole table
+	Unique     bool // no two rows have the same Columns: at most one row refers to another
 }
 
 // Status is a snapshot of a source.

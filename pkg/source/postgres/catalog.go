@@ -33,14 +33,18 @@ join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.
 left join pg_catalog.pg_collation o on o.oid = a.attcollation
 where ` + userTables + ` order by c.oid, a.attnum`
 
+// Of a foreign key that refers to a partitioned table there is one more for each
+// partition: these are left out.
 const foreignKeysQuery = `
 select c.oid, k.conname::text, rn.nspname::text, r.relname::text,
   array(select a.attname::text from unnest(k.conkey) with ordinality u(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.n order by u.i),
   array(select a.attname::text from unnest(k.confkey) with ordinality u(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.n order by u.i),
-  exists(select from pg_catalog.pg_index i where i.indrelid = k.conrelid and i.indisvalid and i.indpred is null and (i.indkey::int2[])[0:cardinality(k.conkey)-1] @> k.conkey)
+  exists(select from pg_catalog.pg_index i where i.indrelid = k.conrelid and i.indisvalid and i.indpred is null and (i.indkey::int2[])[0:cardinality(k.conkey)-1] @> k.conkey),
+  exists(select from pg_catalog.pg_index i where i.indrelid = k.conrelid and i.indisvalid and i.indisunique and i.indimmediate and i.indpred is null
+    and i.indnkeyatts = cardinality(k.conkey) and (i.indkey::int2[])[0:i.indnkeyatts-1] @> k.conkey)
 from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_class r on r.oid = k.confrelid join pg_catalog.pg_namespace rn on rn.oid = r.relnamespace
-where k.contype = 'f' and ` + userTables + ` order by c.oid, k.conname`
+where k.contype = 'f' and not exists(select from pg_catalog.pg_constraint w where w.oid = k.conparentid and w.conrelid = k.conrelid) and ` + userTables + ` order by c.oid, k.conname`
 
 // Tables implements source.Catalog.
 func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
@@ -111,7 +115,7 @@ func readForeignKeys(ctx context.Context, tx pgx.Tx, tables []source.TableInfo, 
 	}
 	var oid uint32
 	var k source.ForeignKey
-	_, err = pgx.ForEachRow(rows, []any{&oid, &k.Name, &k.RefTable.Schema, &k.RefTable.Name, &k.Columns, &k.RefColumns, &k.Indexed}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &k.Name, &k.RefTable.Schema, &k.RefTable.Name, &k.Columns, &k.RefColumns, &k.Indexed, &k.Unique}, func() error {
 		if i, ok := at[oid]; ok {
 			tables[i].ForeignKeys = append(tables[i].ForeignKeys, k)
 			k.Columns, k.RefColumns = nil, nil

@@ -287,7 +287,9 @@ func TestTablesForRelations(t *testing.T) {
 	each(t, func(t *testing.T, db *database) {
 		db.exec(`create collation any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 			create table base (id int primary key, code text collate any_case unique, amount numeric unique, name varchar(9) unique, day date, fixed char(3));
-			create table refers (id bigint primary key, base_id int references base, code text references base (code), name text references base (name));
+			create table refers (id bigint primary key, base_id int references base, code text collate any_case references base (code), name text references base (name));
+			create table parts (id int primary key) partition by range (id); create table part partition of parts for values from (0) to (100);
+			create table refersparts (id int primary key, part_id int references parts unique);
 			create index on refers (name, id); create index on refers (base_id) where base_id > 5`)
 		role := "reads_" + db.name
 		db.exec("create role " + role + " login password 'x'; grant select on base to " + role)
@@ -298,10 +300,13 @@ func TestTablesForRelations(t *testing.T) {
 		s := newSource(t, cfg)
 		defer s.Close()
 		list, err := s.Tables(context.Background())
-		if err != nil || len(list) != 2 {
+		if err != nil || len(list) != 5 {
 			t.Fatalf("%d tables, error %v", len(list), err)
 		}
-		base, refers := list[0], list[1]
+		base, refers := list[0], list[3]
+		if k := list[4].ForeignKeys; len(k) != 1 || k[0].RefTable.Name != "parts" || !k[0].Unique || !k[0].Indexed {
+			t.Errorf("foreign keys %+v to a partitioned table", k)
+		}
 		if base.Unreadable || !refers.Unreadable {
 			t.Errorf("unreadable: base %v, refers %v", base.Unreadable, refers.Unreadable)
 		}
@@ -313,8 +318,8 @@ func TestTablesForRelations(t *testing.T) {
 			t.Errorf("equal %v", equal)
 		}
 		for _, k := range refers.ForeignKeys {
-			if want := k.Columns[0] == "name"; k.Indexed != want {
-				t.Errorf("%s: indexed %v", k.Name, k.Indexed)
+			if want := k.Columns[0] == "name"; k.Indexed != want || k.Unique {
+				t.Errorf("%s: indexed %v, unique %v", k.Name, k.Indexed, k.Unique)
 			}
 		}
 	})

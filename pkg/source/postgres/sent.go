@@ -87,7 +87,7 @@ func (s snapshot) shows(xid uint32) bool {
 	return int32(xid-s.min) < 0 || int32(xid-s.max) < 0 && !s.open[xid]
 }
 
-// parseSnapshot reads min:max:open,open…
+// parseSnapshot reads min, max and those that are open, as 5:9:5,7.
 func parseSnapshot(text string) (snapshot, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {
