@@ -41,22 +41,27 @@ type Event struct {
 	mask       []bool
 	maskFor    *change.Table
 	scratch    []byte
+	failure    error // what a template named and could not get
+	references references
 }
 
 // Related finds the rows that a row refers to.
 type Related interface {
-	// Follow returns what the relation name of row refers to; false if the table has
-	// no such relation.
+	// Follow returns what the relation name of row leads to; false if the table has no
+	// such relation.
 	Follow(t *change.Table, row []change.Value, name string) (Reference, bool)
 	// Field is the name that Django gives a column: that of the relation if it is a
 	// foreign key of its own, else the column's.
 	Field(t *change.Table, column string) string
 }
 
-// Reference is a row that another one refers to by a foreign key.
+// Reference is a row that another one refers to by a foreign key, or the rows that refer
+// to it.
 type Reference struct {
-	Key change.Value // what the foreign key holds; prints instead of the row
-	Row *Row         // nil if there is no such row, or the key is null
+	Key    change.Value // what the foreign key holds, which prints instead of the row; Missing if Row refers to the row
+	Row    *Row         // nil if there is no such row, or the key is null
+	Unread bool         // Row is nil because nobody has looked
+	Set    Set          // not nil: the rows that refer to it, and nothing else is set
 }
 
 // Row is a row of a related table.
@@ -342,6 +347,10 @@ type referenceObject struct {
 }
 
 func (o *referenceObject) Get(name string) (template.Value, bool) {
+	if o.ref.Unread {
+		o.event.fail(errUnread)
+		return template.Value{}, false
+	}
 	if o.ref.Row == nil {
 		if name == "pk" {
 			return value(o.ref.Key), true
@@ -397,10 +406,19 @@ func (e *Event) follow(t *change.Table, row []change.Value, name string) (templa
 	if !ok {
 		return template.Value{}, false
 	}
-	if ref.Key.Kind == change.Null {
-		return template.None(), true
+	if ref.Set != nil {
+		return template.Of(&setObject{ref.Set, e}), true
 	}
-	return template.Of(&referenceObject{ref, e}), true
+	switch {
+	case ref.Key.Kind == change.Null:
+		return template.None(), true
+	case ref.Key.Kind == change.Missing && ref.Unread:
+		e.fail(errUnread)
+		return template.Value{}, false
+	case ref.Key.Kind == change.Missing:
+		return e.row(ref.Row), true
+	}
+	return template.Of(e.references.of(ref, e)), true
 }
 
 func (e *Event) columns(t *change.Table, row []change.Value) []string {

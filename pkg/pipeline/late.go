@@ -13,6 +13,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -172,14 +173,13 @@ func (p *Pipeline) Render(ctx context.Context, dl *deliver.Delivery) (send bool,
 
 // renderLate renders c for one destination of m's trigger.
 func (p *Pipeline) renderLate(ctx context.Context, dl *deliver.Delivery, m trigger.Match, d *trigger.Destination, c *change.Change) (send bool, err error) {
-	rows := newLookup(p.relations, p.m)
-	r := p.newRenderer(rows)
+	r := p.newRenderer(related.NewLookup(p.src, p.catalog, related.NewLeases(), 0, p.m.related()))
 	h := hit{}
 	if h.step, h.c, err = p.putBack(ctx, m, c); err != nil {
 		return false, err
 	}
-	if h.c.Row() != nil && (h.follows() || r.fetches(h.step, h.c)) {
-		if err := r.ask(ctx, rows, []event{{h.step, h.c}}); err != nil {
+	if h.c.Row() != nil && (h.related.Asks() || r.fetches(h.step, h.c)) {
+		if err := r.ask(ctx, []event{{h.step, h.c}}); err != nil {
 			return false, err
 		}
 	}
