@@ -38,8 +38,8 @@ type Event struct {
 
 	changed    []string
 	changedFor *change.Change
-	mask       []bool
-	maskFor    *change.Table
+	masks      [8]mask // of the tables of late, the event's and those it leads to
+	lastMask   int
 	scratch    []byte
 	failure    error // what a template named and could not get
 	references references
@@ -168,10 +168,20 @@ func (e *Event) hidden(t *change.Table) []bool {
 	if e.Hidden == nil {
 		return nil
 	}
-	if t != e.maskFor {
-		e.mask, e.maskFor = e.Hidden.Of(t), t
+	for i := range e.masks {
+		if e.masks[i].of == t {
+			return e.masks[i].hidden
+		}
 	}
-	return e.mask
+	e.lastMask = (e.lastMask + 1) % len(e.masks)
+	e.masks[e.lastMask] = mask{t, e.Hidden.Of(t)}
+	return e.masks[e.lastMask].hidden
+}
+
+// mask tells which columns of a table are hidden.
+type mask struct {
+	of     *change.Table
+	hidden []bool
 }
 
 // Missing names the columns of instance that the log does not hold.
