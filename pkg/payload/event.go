@@ -32,6 +32,9 @@ type Event struct {
 	Values template.Object
 	Hidden *Hidden // nil: nothing is hidden
 	Origin *Origin // for Debezium's envelope; nil: unknown
+	// Strict: a related row that lacks what a template names of it lost it, and the
+	// rendering fails with a *LostError.
+	Strict bool
 	// Fetched are the columns of instance that the log did not hold and that were read
 	// from the table instead.
 	Fetched []int
@@ -367,7 +370,7 @@ func (o *referenceObject) Get(name string) (template.Value, bool) {
 		}
 		return template.Value{}, false
 	}
-	return o.event.get(o.ref.Row.Table, o.ref.Row.Values, name)
+	return o.event.getRelated(o.ref.Row, name)
 }
 
 func (o *referenceObject) Keys() []string {

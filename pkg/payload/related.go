@@ -59,6 +59,29 @@ func (e *Event) fail(err error) {
 	}
 }
 
+// LostError says that a related table does not have what a template names of it, and had
+// when the trigger was stored.
+type LostError struct {
+	Table *change.Table
+	Name  string
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("table %s.%s has no column %s any more", e.Table.Schema, e.Table.Name, e.Name)
+}
+
+// ofDicts are the names that every row has because it is a dict to templates.
+var ofDicts = []string{"items", "keys", "values", "copy", "get", "pop", "setdefault", "fromkeys"}
+
+// getRelated is get for a related row.
+func (e *Event) getRelated(r *Row, name string) (template.Value, bool) {
+	v, ok := e.get(r.Table, r.Values, name)
+	if !ok && e.Strict && name != "pk" && r.Table.Lookup(name) < 0 && !slices.Contains(ofDicts, name) {
+		e.fail(&LostError{r.Table, name})
+	}
+	return v, ok
+}
+
 // setObject is a Set as templates see it, with the names that Django's managers have.
 type setObject struct {
 	set   Set
@@ -128,7 +151,7 @@ type rowObject struct {
 }
 
 func (o *rowObject) Get(name string) (template.Value, bool) {
-	return o.event.get(o.row.Table, o.row.Values, name)
+	return o.event.getRelated(o.row, name)
 }
 
 func (o *rowObject) Keys() []string { return o.event.columns(o.row.Table, o.row.Values) }

@@ -86,3 +86,24 @@ func TestSets(t *testing.T) {
 		}
 	}
 }
+
+// TestStrict: what a related row lacks is not rendered as empty, unless it is no column at
+// all.
+func TestStrict(t *testing.T) {
+	e := event(change.Insert, nil, row("new"))
+	e.Related = shop{"3": {val(change.Int, "3"), val(change.String, "Ada"), val(change.Null, "")}}
+	e.Follows = true
+	for payload, lost := range map[string]bool{
+		`["{{ instance.customer.age }}"]`: true, `["{% if instance.customer.age %}{% endif %}"]`: true, `["{% with c=instance.customer %}{{ c.age }}{% endwith %}"]`: true,
+		`["{{ instance.customer.name }}{{ instance.customer.pk }}{{ instance.customer.boss }}{{ instance.customer.boss.age }}"]`: false,
+		`["{% for k, v in instance.customer.items %}{{ k }}{% endfor %}{{ instance.age }}"]`:                                     false,
+	} {
+		for _, e.Strict = range []bool{false, true} {
+			_, _, err := compile(t, payload).Append(nil, e)
+			gone := (*LostError)(nil)
+			if errors.As(err, &gone) != (lost && e.Strict) || err != nil && (gone == nil || gone.Name != "age" || gone.Table != customers) {
+				t.Errorf("%s, strict %v: %v", payload, e.Strict, err)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -167,6 +168,20 @@ func (k *check) broken(h *hit) error {
 	}
 	k.lostNow = b
 	return b
+}
+
+// lost makes of an error that says so what a trigger is broken by: a related table lost
+// what it names.
+func lost(h *hit, err error) error {
+	gone := (*payload.LostError)(nil)
+	if err == nil || !errors.As(err, &gone) {
+		return err
+	}
+	t := gone.Table
+	return &trigger.Broken{
+		Source: h.ContentType.Source, Schema: t.Schema, Table: t.Name, Columns: []string{gone.Name}, Position: h.c.Tx.Position,
+		Reason: fmt.Sprintf("%s, as seen at position %s: change the trigger, put the column back, or set on_missing_column to empty", gone, h.c.Tx.Position),
+	}
 }
 
 // untold says that the log does not hold the old row, from the first change on that was

@@ -32,6 +32,7 @@ type step struct {
 	references []string               // what its templates name of a row that is no column
 	related    *related.Plan          // what its templates follow
 	check      *check                 // nil: fires whatever the change holds
+	strict     bool                   // a related table that lacks what templates name lost it
 }
 
 func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
@@ -75,6 +76,9 @@ func (p *Pipeline) newStep(m trigger.Match, t *change.Table) step {
 		paths = append(paths, []string{name})
 	}
 	s.related = related.NewPlan(t, paths)
+	// Of several content types, one is enough that has what a template names.
+	of := m.Trigger.Trigger
+	s.strict = len(of.ContentTypes) == 1 && !of.ContentTypes[0].AllowMissing && of.OnMissingColumn != trigger.Empty
 	return s
 }
 
@@ -146,13 +150,13 @@ func (r *renderer) fires(h *hit) bool {
 	}
 	r.set(h)
 	fires, err := h.Trigger.Condition.Eval(&r.event)
-	h.err = err
+	h.err = lost(h, err)
 	return fires || err != nil
 }
 
 func (r *renderer) set(h *hit) {
 	r.event.Kind, r.event.ContentType, r.event.Change, r.event.Fetched = h.Kind, h.ContentType, h.c, h.fetched
-	r.event.Follows = len(h.Trigger.Relations) > 0
+	r.event.Follows, r.event.Strict = len(h.Trigger.Relations) > 0, h.strict
 }
 
 // fire renders h once and enqueues a delivery for each of its destinations. begun: a
@@ -179,7 +183,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		if failure == nil {
 			dl.Rendered, failure = d.Render(&r.event)
 		}
-		if failure != nil {
+		if failure = lost(&h, failure); failure != nil {
 			if !errors.Is(failure, trigger.ErrUnfetched) {
 				p.m.renderErrors.Inc()
 			}
