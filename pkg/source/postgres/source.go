@@ -34,7 +34,8 @@ type Source struct {
 	log       *slog.Logger
 	admin     *shared // Prepare, the catalog for callers, the watch
 	lookup    *shared // the reader of the log
-	reader    *reader // Rows
+	reader    *reader // Rows and Counts
+	sent      sent
 	server    atomic.Pointer[server]
 
 	acked    atomic.Uint64

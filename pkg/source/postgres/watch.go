@@ -60,9 +60,12 @@ func (s *Source) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	return s.admin.do(ctx, func(c *pgx.Conn) error {
-		var tip string
-		if err := c.QueryRow(ctx, "select pg_catalog.pg_current_wal_lsn()::text").Scan(&tip); err != nil {
+		var tip, snap string
+		if err := c.QueryRow(ctx, "select pg_catalog.pg_current_wal_lsn()::text, pg_catalog.pg_current_snapshot()::text").Scan(&tip, &snap); err != nil {
 			return fmt.Errorf("read end of log: %w", err)
+		}
+		if _, err := s.sent.shownBy(snap, 0); err != nil {
+			return err
 		}
 		if l, err := parseLSN(tip); err == nil {
 			raise(&s.tip, uint64(l))
