@@ -9,11 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
@@ -222,6 +226,19 @@ func Load(path string, environ []string) (*Config, []string, error) {
 	return parse(path, data, environ)
 }
 
+// ForSource is the configuration that consists of nothing but a source.
+func ForSource(name, url string) (*Config, error) {
+	text, err := yaml.Marshal(map[string]any{"sources": []map[string]string{{"name": name, "url": strings.ReplaceAll(url, "$", "$$")}}})
+	if err != nil {
+		return nil, fmt.Errorf("configure source: %w", err)
+	}
+	cfg, _, err := parse("", text, nil)
+	if es := Errors(nil); errors.As(err, &es) {
+		return nil, fmt.Errorf("%s: %s", strings.TrimPrefix(es[0].Path, "sources[0]."), es[0].Text)
+	}
+	return cfg, err
+}
+
 func parse(path string, data []byte, environ []string) (*Config, []string, error) {
 	l := &loader{file: path, env: environment(environ)}
 	cfg := defaults()
@@ -294,6 +311,22 @@ func (c *Config) API() api.Config {
 		out.Tokens = append(out.Tokens, api.NewToken(t.Name, string(t.Token), t.Scopes))
 	}
 	return out
+}
+
+// Client says how a program on this machine uses the API: its URL, and the first token
+// that may change things, "" if there is none.
+func (c *Config) Client() (url, token string) {
+	host, port, _ := net.SplitHostPort(c.Admin.Listen)
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	for _, t := range c.Admin.Tokens {
+		if slices.Contains(t.Scopes, api.ScopeAdmin) {
+			token = string(t.Token)
+			break
+		}
+	}
+	return "http://" + net.JoinHostPort(host, port), token
 }
 
 // Postgres gives the configuration of the source.

@@ -488,3 +488,29 @@ func TestFind(t *testing.T) {
 		t.Errorf("got %s %v", got, err)
 	}
 }
+
+func TestForSource(t *testing.T) {
+	cfg, err := ForSource("django", "postgres://u:a$b${c}@h/d")
+	if err != nil || len(cfg.Sources) != 1 || cfg.Sources[0].Name != "django" || string(cfg.Sources[0].URL) != "postgres://u:a$b${c}@h/d" {
+		t.Errorf("%v, %v", cfg, err)
+	}
+	for _, c := range [][2]string{{"a b", "postgres://h/d"}, {"a", "x://h/d"}, {"a", "postgres://u:hunter2@h:x/d"}, {"a", ""}} {
+		if _, err := ForSource(c[0], c[1]); err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "sources") {
+			t.Errorf("%v: %v", c, err)
+		}
+	}
+}
+
+func TestClient(t *testing.T) {
+	for listen, want := range map[string]string{
+		"127.0.0.1:8080": "http://127.0.0.1:8080", ":81": "http://127.0.0.1:81", "0.0.0.0:82": "http://127.0.0.1:82", "[::]:83": "http://127.0.0.1:83", "[::1]:84": "http://[::1]:84", "api.example.com:85": "http://api.example.com:85",
+	} {
+		c := Config{Admin: Admin{Listen: listen, Tokens: []Token{{Token: "r", Scopes: []string{"read"}}, {Token: "none"}, {Token: "a", Scopes: []string{"read", "admin"}}, {Token: "b", Scopes: []string{"admin"}}}}}
+		if url, token := c.Client(); url != want || token != "a" {
+			t.Errorf("%s: %s with %q", listen, url, token)
+		}
+	}
+	if _, token := (&Config{}).Client(); token != "" {
+		t.Errorf("token %q", token)
+	}
+}
