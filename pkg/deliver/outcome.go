@@ -39,8 +39,8 @@ func (q *Destination) settle(w *worker, errs []error, began time.Time) {
 		}
 	}
 	for i, d := range w.batch {
-		// One that follows another of the batch shares its lot.
-		if errs[i] != nil && d.waits == 0 && !d.evicted {
+		// One that follows another of the batch shares its lot, unless nobody wants either.
+		if errs[i] != nil && (d.waits == 0 || q.dropped) && !d.evicted {
 			q.refused(d, sink.Classify(errs[i]), began, len(w.batch))
 		}
 	}
