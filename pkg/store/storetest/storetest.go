@@ -49,6 +49,7 @@ func Run(t *testing.T, b Backend) {
 		{"sources", testSources},
 		{"deliveries", testDeliveries},
 		{"amendments", testAmendments},
+		{"history", testHistory},
 		{"survives reopening", testReopen},
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},
