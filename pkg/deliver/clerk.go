@@ -56,11 +56,11 @@ type order struct {
 	after uint64
 }
 
-func newClerk(d *Deliverer, store Store, bytes int64) *clerk {
+func newClerk(ctx context.Context, d *Deliverer, store Store, bytes int64) *clerk {
 	c := &clerk{d: d, store: store, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	c.bytes.Store(bytes)
+	c.measure(ctx)
 	go c.run()
-	d.workers.Go(c.measure)
 	return c
 }
 

@@ -136,7 +136,7 @@ func (d *Deliverer) open(ctx context.Context) error {
 			d.ids.Store(s.LastID)
 		}
 	}
-	d.clerk = newClerk(d, d.store, bytes)
+	d.clerk = newClerk(ctx, d, d.store, bytes)
 	return nil
 }
 

@@ -70,17 +70,17 @@ func (c *Config) retentions() [2]retention {
 	return [2]retention{{Dead, c.Park.DeadAge, c.Park.DeadBytes}, {Sent, c.History.Keep, c.History.MaxBytes}}
 }
 
-// measure finds out how much is kept of what is over. It may take long where that is much.
-func (c *clerk) measure() {
+// measure finds out how much is kept of what is over, before there is more.
+func (c *clerk) measure(ctx context.Context) {
 	for _, r := range c.d.cfg.retentions() {
 		if r.bytes == 0 {
 			continue
 		}
-		n, err := c.store.Size(c.d.ctx, r.state)
-		if err != nil && c.d.ctx.Err() == nil {
+		n, err := c.store.Size(ctx, r.state)
+		if err != nil {
 			c.d.log.Warn("measure what is kept: its bound counts from now on", "err", err)
 		}
-		c.kept[r.state].Add(n)
+		c.kept[r.state].Store(n)
 	}
 }
 
