@@ -54,8 +54,9 @@ func (e *UnavailableError) Error() string { return fmt.Sprintf("%s: %s", e.Code,
 
 // Deps is what the API answers from.
 type Deps struct {
-	Triggers  Triggers
-	Previewer Previewer
+	Triggers   Triggers
+	Deliveries Deliveries
+	Previewer  Previewer
 	// Secret says which details and parameters of brokers are secrets.
 	Secret trigger.SecretParam
 	// Sources gives the state of each source, ordered as configured.

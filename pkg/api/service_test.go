@@ -183,6 +183,7 @@ func (p previewer) Shadow(_ context.Context, id int64) ([]api.ShadowMessage, err
 type server struct {
 	t       *testing.T
 	service *service
+	kept    *kept
 	http    *httptest.Server
 	token   string
 }
@@ -194,7 +195,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	svc := &service{store: st}
+	svc, deliveries := &service{store: st}, newKept()
 	guard, err := egress.New(egress.Policy{})
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +220,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 		MaxWebhookTimeout:   30 * time.Second,
 	}
 	deps := api.Deps{
-		Triggers: svc, Previewer: previewer{svc}, Log: log, Metrics: prometheus.NewRegistry(),
+		Triggers: svc, Deliveries: deliveries, Previewer: previewer{svc}, Log: log, Metrics: prometheus.NewRegistry(),
 		Secret:  func(_, _, _, param string) bool { return param == "sasl_password" },
 		Sources: func(context.Context) []api.Source { return []api.Source{{Name: "shop", State: "streaming"}} },
 		ContentTypes: func(_ context.Context, source string) ([]api.ContentType, error) {
@@ -245,7 +246,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 			t.Error(err)
 		}
 	})
-	return &server{t: t, service: svc, http: hs}
+	return &server{t: t, service: svc, kept: deliveries, http: hs}
 }
 
 type answer struct {

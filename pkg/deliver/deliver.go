@@ -255,6 +255,7 @@ type Status struct {
 	InFlight int // workers sending
 	Failures int // since the last success
 	RetryAt  time.Time
+	Failing  bool // as a whole: it is probed
 	Held     bool // not tried until somebody asks for it
 	Paused   bool
 	Err      string

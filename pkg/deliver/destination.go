@@ -378,7 +378,7 @@ func (q *Destination) status() Status {
 	defer q.mu.Unlock()
 	s := Status{
 		ID: q.id, Waiting: q.waiting, Parked: q.lot.rows + q.lot.pending, InFlight: q.workers, Failures: q.failures,
-		RetryAt: q.retryAt, Held: q.held, Paused: q.limits.Paused, Err: q.err,
+		RetryAt: q.retryAt, Failing: q.failing(), Held: q.held, Paused: q.limits.Paused, Err: q.err,
 	}
 	if q.target != nil {
 		s.Trigger = q.target.Trigger()
