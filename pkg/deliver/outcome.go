@@ -50,7 +50,7 @@ func (q *Destination) settle(w *worker, errs []error, began time.Time) {
 	for i, d := range w.batch {
 		// One that follows another of the batch shares its lot, unless nobody wants either.
 		if errs[i] != nil && (d.waits == 0 || q.dropped) && !d.evicted {
-			q.refused(d, sink.Classify(errs[i]), began, len(w.batch))
+			q.refused(d, sink.Classify(errs[i]), began)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func (q *Destination) finish(d *Delivery) {
 }
 
 // refused decides what becomes of d, the first of its lanes; q.mu is held.
-func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, batch int) {
+func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time) {
 	if err != errHeld {
 		q.m.refused(err.Class, err.Code)
 	}
@@ -98,8 +98,8 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, bat
 		return
 	}
 	single := err.Class == sink.Rejected || err.Class == sink.Permanent
-	if single && batch > 1 && q.limits.Batch > 1 { // which of the batch is to blame?
-		d.most = max(batch/2, 1)
+	if single && err.Shared > 1 { // which of them is to blame?
+		d.most = err.Shared / 2
 		q.ready.unshift(d)
 		q.dispatch()
 		return

@@ -139,6 +139,7 @@ type Error struct {
 	Class      Class
 	Code       string        // short and stable, for metrics: http_503, timeout, too_large
 	RetryAfter time.Duration // the receiver's wish; 0 = none
+	Shared     int           // messages that failed together, any of which may be to blame; 0 or 1 = this one alone
 	Err        error
 }
 
