@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -214,6 +215,9 @@ func (k *compilation) webhook(at string, w *Webhook) {
 		d.hosts, d.at = []string{u.Hostname()}, u.Scheme+"://"+u.Host
 	}
 	d.params = []slot{{name: "url", row: -1, fixed: w.URL}, {name: "http_method", row: -1, fixed: w.HTTPMethod}}
+	if w.Batch > 0 {
+		d.params = append(d.params, slot{name: "batch", row: -1, fixed: strconv.Itoa(w.Batch)})
+	}
 	k.secret(d, at, w.Secret)
 	k.url(d, at+"/url", w.URL)
 	for _, h := range w.Headers {

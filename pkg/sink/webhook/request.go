@@ -18,7 +18,7 @@ type request struct {
 	agent  string
 	m      *sink.Message
 	signer *signer // nil: not signed
-	events string // "" = m is a message of its own
+	events string  // "" = m is a message of its own
 }
 
 func (q *request) appendHead(dst []byte) []byte {
