@@ -192,6 +192,8 @@ func (a *api) routes() []route {
 		{http.MethodGet, one + "/shadow", a.listShadow, true, noBody},
 		{http.MethodGet, byName, a.getByName, false, noBody},
 		{http.MethodPut, byName, a.putByName, true, jsonBody},
+		{http.MethodPost, one + "/pause", a.pauseTrigger, true, maybeJSON},
+		{http.MethodPost, one + "/resume", a.resumeTrigger, true, noBody},
 		{http.MethodGet, one + "/history", a.listHistory, false, noBody},
 		{http.MethodPost, one + "/replay", a.replayTrigger, true, jsonBody},
 		{http.MethodGet, deliveries, a.listDeliveries, false, noBody},

@@ -84,6 +84,18 @@ func (s *service) Replace(ctx context.Context, id int64, t *trigger.Trigger, o a
 	return rec, s.store.UpdateTrigger(ctx, &rec, o.IfRevision)
 }
 
+func (s *service) Pause(ctx context.Context, id int64, mode trigger.Paused, o api.WriteOptions) (trigger.Record, error) {
+	rec, err := s.store.Trigger(ctx, id)
+	if err != nil || rec.Paused == mode {
+		return rec, err
+	}
+	if mode == trigger.PausedDrop && s.down {
+		return rec, &api.RefusedError{Code: "parking_off", Detail: "nothing is parked"}
+	}
+	rec.Paused = mode
+	return rec, s.store.PauseTrigger(ctx, &rec, o.IfRevision)
+}
+
 func (s *service) raced() {
 	if f := s.race; f != nil {
 		s.race = nil

@@ -136,6 +136,7 @@ func (d *daemon) openTriggers(ctx context.Context) error {
 	if err := d.triggers.reload(ctx); err != nil {
 		return fmt.Errorf("load triggers: %w", err)
 	}
+	d.triggers.warnPaused()
 	return nil
 }
 

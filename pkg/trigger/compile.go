@@ -37,6 +37,7 @@ type Compiler struct {
 
 	MaxWebhookTimeout, MaxBrokerTimeout, MaxActionTimeout time.Duration
 	Schedule                                              []time.Duration // of retries
+	Parks                                                 bool            // deliveries that cannot be sent are parked
 }
 
 // Compiled is a trigger that can fire. It is immutable.
@@ -335,7 +336,8 @@ func (d *Destination) Render(e *payload.Event) ([]sink.Header, error) {
 // limits are l, and whether the trigger is paused.
 func (k *compilation) limits(l *Limits) sink.Limits {
 	out := l.compile(k.Schedule)
-	out.Paused = k.out.Paused == PausedKeep
+	// Where nothing is parked, what waits would hold up the log for as long as it waits.
+	out.Paused = k.out.Paused == PausedKeep || k.out.Paused == PausedDrop && k.Parks
 	return out
 }
 
