@@ -125,7 +125,8 @@ type Delivery struct {
 	Retry         []Duration `yaml:"retry"`          // delays before the retries of a delivery that is refused
 	Park          Park       `yaml:"park"`
 	Dead          Dead       `yaml:"dead"`
-	Bodies        string     `yaml:"bodies"` // kept of deliveries that are over: all, failed, none
+	Bodies        string     `yaml:"bodies"`    // kept of deliveries that are over: all, failed, none
+	KeepRows      bool       `yaml:"keep_rows"` // with what is kept, so that it can be rendered once more
 }
 
 // Park says when deliveries that cannot be sent are written to the store.

@@ -297,5 +297,6 @@ func (d *daemon) pipelineConfig(s config.Source) pipeline.Config {
 	c.Origin = payload.Origin{Connector: "postgresql", Version: d.version, Database: s.Postgres().Database()}
 	c.Window = d.cfg.Delivery.Window
 	c.Grace = d.cfg.Delivery.ShutdownGrace.Std()
+	c.KeepRows = d.cfg.Delivery.KeepRows
 	return c
 }

@@ -300,10 +300,13 @@ func (q *Destination) written(n note) {
 		case d.gone && !d.again:
 		case n.what == done || d.State != Parked:
 			c.over(d)
-		case d.NextAt.IsZero(): // a sweep may have passed it by
-			q.resweep()
 		default:
-			q.wakeAt(d.NextAt)
+			c.bytes.Add(d.Bytes() - d.size) // it may have been rendered
+			if d.NextAt.IsZero() {          // a sweep may have passed it by
+				q.resweep()
+			} else {
+				q.wakeAt(d.NextAt)
+			}
 		}
 	case free:
 		q.resweep()

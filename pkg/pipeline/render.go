@@ -163,6 +163,10 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		body = append(make([]byte, 0, len(r.body)), r.body...)
 	}
 	row := pl.rowOf(h.c)
+	var origin []byte
+	if p.cfg.KeepRows {
+		origin = keep(&r.event, c)
+	}
 	for i, d := range h.Trigger.Destinations {
 		dl := &deliver.Delivery{Ledger: p.ledger, Entry: entry, Source: p.name, Row: row}
 		m := &dl.Message
@@ -179,6 +183,8 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 			}
 			p.broken.note(h.Trigger, c.Table, failure)
 			dl.Event = keep(&r.event, c)
+		} else {
+			dl.Origin = origin
 		}
 		enqueueErr := h.queues[i].Enqueue(ctx, dl)
 		if enqueueErr != nil && begun {
