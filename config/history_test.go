@@ -26,3 +26,10 @@ func TestHistory(t *testing.T) {
 		}
 	}
 }
+
+// TestVariablesOfCommands: what says where the daemon is, is no setting of it.
+func TestVariablesOfCommands(t *testing.T) {
+	if _, warnings, err := load(t, oneSource, APIURL+"=http://h", APIToken+"=x"); err != nil || len(warnings) > 0 {
+		t.Errorf("%q, %v", warnings, err)
+	}
+}

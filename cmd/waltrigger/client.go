@@ -56,6 +56,9 @@ func (r *remote) client(c *cobra.Command) (*client, error) {
 		}
 		out.token = string(bytes.TrimSpace(b))
 	}
+	if strings.ContainsFunc(out.token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return nil, errors.New("the token holds spaces or other characters that no token has")
+	}
 	if out.url != "" { // a token of the configuration is not for anywhere else
 		return out, out.check()
 	}
@@ -154,6 +157,14 @@ func (c *client) unreachable(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
 		err = ue.Err
+	}
+	var op *net.OpError
+	var sys *os.SyscallError
+	switch { // the address was said
+	case errors.As(err, &sys):
+		err = sys.Err
+	case errors.As(err, &op):
+		err = op.Err
 	}
 	return fmt.Errorf("the daemon cannot be reached at %s: %w; does it run? --api or %s say where else it is", c.url, err, apiURL)
 }

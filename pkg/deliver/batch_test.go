@@ -35,9 +35,7 @@ func (b *batcher) Send(_ context.Context, msgs []*sink.Message) []error {
 	if refused {
 		return sink.All(len(msgs), &sink.Error{Class: sink.Rejected, Code: "http_422", Shared: len(msgs), Err: errors.New("no")})
 	}
-	for _, id := range ids {
-		b.receiver.accepted = append(b.receiver.accepted, id)
-	}
+	b.receiver.accepted = append(b.receiver.accepted, ids...)
 	return nil
 }
 
