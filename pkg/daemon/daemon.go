@@ -190,6 +190,9 @@ func (d *daemon) term(t *term) {
 		return
 	}
 	var wg sync.WaitGroup
+	if d.leader != nil {
+		wg.Go(func() { d.answer(t.ctx, dv) })
+	}
 	for _, tail := range d.sources.all() {
 		wg.Go(func() { tail.run(t.ctx, held, dv) })
 	}

@@ -19,12 +19,11 @@ import (
 type deliveries struct {
 	triggers *triggers
 	store    *store.Store
-	deliver  *deliver.Deliverer
 	bodies   deliver.Bodies
 }
 
 func (d *daemon) deliveries() *deliveries {
-	return &deliveries{triggers: d.triggers, store: d.store, deliver: d.deliver, bodies: d.cfg.Deliver().Bodies}
+	return &deliveries{triggers: d.triggers, store: d.store, bodies: d.cfg.Deliver().Bodies}
 }
 
 var states = map[string]deliver.State{api.StatusParked: deliver.Parked, api.StatusDead: deliver.Dead, api.StatusSent: deliver.Sent}
@@ -158,12 +157,13 @@ func (s *deliveries) Amend(ctx context.Context, a api.Amendment) (api.Amended, e
 }
 
 func (s *deliveries) amend(ctx context.Context, r deliver.Request) (deliver.Outcome, error) {
-	out, err := s.deliver.Amend(ctx, r)
+	reply, err := s.ask(ctx, call{Amend: &r})
+	out := reply.Outcome
 	switch {
 	case errors.Is(err, deliver.ErrNoStore):
 		return out, &api.RefusedError{Code: "parking_off", Detail: "the configuration parks nothing (delivery.park.max_bytes is 0), so nothing can be sent once more"}
 	case errors.Is(err, deliver.ErrClosed):
-		return out, &api.UnavailableError{Code: "stopping", Detail: "the daemon is stopping"}
+		return out, errStopping
 	}
 	return out, s.triggers.told(err)
 }

@@ -17,8 +17,12 @@ func (s *deliveries) Destinations(ctx context.Context, id int64) ([]api.Destinat
 	}
 	var out []api.Destination
 	var ids []string
+	reply, err := s.ask(ctx, call{Status: true})
+	if err != nil {
+		return nil, s.triggers.told(err)
+	}
 	at := map[string]deliver.Status{}
-	for _, st := range s.deliver.Status() {
+	for _, st := range reply.Status {
 		at[st.ID] = st
 	}
 	for _, c := range s.triggers.current().Set.Triggers() {
@@ -99,8 +103,12 @@ func describe(d *api.Destination, st deliver.Status) {
 }
 
 func (s *deliveries) RetryNow(ctx context.Context, id string) (api.Destination, error) {
+	reply, err := s.ask(ctx, call{Status: true})
+	if err != nil {
+		return api.Destination{}, s.triggers.told(err)
+	}
 	of := int64(0)
-	for _, st := range s.deliver.Status() {
+	for _, st := range reply.Status {
 		switch {
 		case st.ID != id:
 		case st.Paused:
@@ -109,7 +117,13 @@ func (s *deliveries) RetryNow(ctx context.Context, id string) (api.Destination, 
 			of = st.Trigger
 		}
 	}
-	if of == 0 || !s.deliver.RetryNow(id) {
+	if of != 0 {
+		reply, err = s.ask(ctx, call{RetryNow: id})
+	}
+	switch {
+	case err != nil:
+		return api.Destination{}, s.triggers.told(err)
+	case !reply.Found:
 		return api.Destination{}, api.ErrNoDestination
 	}
 	all, err := s.Destinations(ctx, of)

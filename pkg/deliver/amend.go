@@ -55,7 +55,7 @@ type Request struct {
 	From time.Time
 
 	// Set by Deliverer.Amend.
-	Known func(destination string) bool // what is to be retried of others stays as it is
+	Known func(destination string) bool `json:"-"` // what is to be retried of others stays as it is
 	Strip bool                          // nothing is kept of what the skipped ones say
 	Now   time.Time
 	Every time.Duration // by Rate
@@ -73,7 +73,7 @@ type Outcome struct {
 	From time.Time
 
 	Picked  int       // by the filter
-	Amended []Amended // for the Deliverer
+	Amended []Amended `json:"-"` // for the Deliverer
 }
 
 // Amended is what was changed of a destination.

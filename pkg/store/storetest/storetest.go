@@ -51,6 +51,7 @@ func Run(t *testing.T, b Backend) {
 		{"deliveries", testDeliveries},
 		{"amendments", testAmendments},
 		{"history", testHistory},
+		{"calls", testCalls},
 		{"survives reopening", testReopen},
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},
