@@ -393,7 +393,9 @@ func TestTakeOverOfParked(t *testing.T) {
 	if v.lost+v.reordered+v.phantom+v.changed != 0 || v.committed < 1000 {
 		t.Errorf("%+v, want nothing lost, reordered or invented, and ids that stay", v)
 	}
-	waitFor(t, "nothing parked", func() bool { return !parkedSome.MatchString(standby.metrics()) && !parkedSome.MatchString(active.metrics()) })
+	waitFor(t, "nothing parked", func() bool {
+		return !parkedSome.MatchString(standby.metrics()) && !parkedSome.MatchString(active.metrics())
+	})
 }
 
 type requestsFunc func() []request
