@@ -99,6 +99,10 @@ func TestDeliveriesCommands(t *testing.T) {
 		t.Errorf("erase said %q", got)
 	}
 	ok("destinations", "retry-now", "d1")
+	_, audit, _ := p.call("GET", "/api/audit", "")
+	if e := audit["list"].([]any)[0].(map[string]any); e["token"] != "ci" || e["verb"] != "retry-now" || e["object"] != "destinations/d1" {
+		t.Errorf("noted %v", e)
+	}
 
 	refused("say so with --yes", "deliveries", "erase", "--status", "dead")
 	refused("say which deliveries", "deliveries", "retry")

@@ -179,7 +179,7 @@ func (c *Content) SetBody(body []byte, isText bool) {
 // deliveryQuery are the query parameters of lists of deliveries.
 var deliveryQuery = []string{"status", "trigger", "destination", "source", "table", "key", "class", "code", "limit", "cursor"}
 
-// defaultLimit is the length of a page of deliveries.
+// defaultLimit is the length of a page where nothing else is said.
 const defaultLimit = 100
 
 func (a *api) listDeliveries(ctx context.Context, r *request) (*response, error) {
@@ -220,7 +220,7 @@ func (a *api) page(r *request, path string, f DeliveryFilter, find func(Delivery
 func deliveryFilter(v url.Values) (DeliveryFilter, error) {
 	f := DeliveryFilter{
 		Status: v.Get("status"), Destination: v.Get("destination"), Source: v.Get("source"), Table: v.Get("table"),
-		Class: v.Get("class"), Code: v.Get("code"), Limit: defaultLimit,
+		Class: v.Get("class"), Code: v.Get("code"),
 	}
 	if v.Has("status") && !isStatus(f.Status) {
 		return f, badRequest("invalid_query", "status must be parked, dead or sent")
@@ -236,12 +236,9 @@ func deliveryFilter(v url.Values) (DeliveryFilter, error) {
 		key := v.Get("key")
 		f.Key = &key
 	}
-	if v.Has("limit") {
-		n, err := strconv.Atoi(v.Get("limit"))
-		if err != nil || n < 1 || n > maxLimit {
-			return f, badRequest("invalid_query", "limit must be a whole number from 1 to %d", maxLimit)
-		}
-		f.Limit = n
+	var err error
+	if f.Limit, err = pageLimit(v); err != nil {
+		return f, err
 	}
 	if v.Has("cursor") {
 		p, _, ok := parsePlaceCursor(v.Get("cursor"))
@@ -261,6 +258,18 @@ func deliveryFilter(v url.Values) (DeliveryFilter, error) {
 		*into = at
 	}
 	return f, nil
+}
+
+// pageLimit reads the length of a page.
+func pageLimit(v url.Values) (int, error) {
+	if !v.Has("limit") {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(v.Get("limit"))
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, badRequest("invalid_query", "limit must be a whole number from 1 to %d", maxLimit)
+	}
+	return n, nil
 }
 
 func isStatus(s string) bool { return s == StatusParked || s == StatusDead || s == StatusSent }

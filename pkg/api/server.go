@@ -206,6 +206,7 @@ func (a *api) routes() []route {
 		{http.MethodPost, delivery + "/skip", a.skipDelivery, true, noBody},
 		{http.MethodGet, "/api/destinations", a.listDestinations, false, noBody},
 		{http.MethodPost, "/api/destinations/:id/retry-now", a.retryDestination, true, noBody},
+		{http.MethodGet, "/api/audit", a.listAudit, true, noBody},
 		{http.MethodGet, "/api/content-types", a.listContentTypes, false, noBody},
 		{http.MethodGet, "/api/sources", a.listSources, false, noBody},
 		{http.MethodGet, "/api/brokers", a.listBrokers, false, noBody},

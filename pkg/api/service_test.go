@@ -232,7 +232,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 		MaxWebhookTimeout:   30 * time.Second,
 	}
 	deps := api.Deps{
-		Triggers: svc, Deliveries: deliveries, Previewer: previewer{svc}, Log: log, Metrics: prometheus.NewRegistry(),
+		Triggers: svc, Deliveries: deliveries, Audit: noted{st}, Previewer: previewer{svc}, Log: log, Metrics: prometheus.NewRegistry(),
 		Secret:  func(_, _, _, param string) bool { return param == "sasl_password" },
 		Sources: func(context.Context) []api.Source { return []api.Source{{Name: "shop", State: "streaming"}} },
 		ContentTypes: func(_ context.Context, source string) ([]api.ContentType, error) {

@@ -249,7 +249,7 @@ func (d *daemon) awaitSources(ctx context.Context) {
 func (d *daemon) listen(ctx context.Context) error {
 	var err error
 	d.admin, err = api.New(d.cfg.API(), api.Deps{
-		Triggers: d.triggers, Deliveries: d.deliveries(), Previewer: d.triggers, Secret: d.triggers.secret, Sources: d.status, ContentTypes: d.sources.contentTypes,
+		Triggers: d.triggers, Deliveries: d.deliveries(), Audit: audit{d.triggers}, Previewer: d.triggers, Secret: d.triggers.secret, Sources: d.status, ContentTypes: d.sources.contentTypes,
 		Brokers: d.surround.brokers(), DynamicValues: d.surround.resolver.Names(), Log: d.log, Metrics: d.registry,
 	})
 	if err != nil {

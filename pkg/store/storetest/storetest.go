@@ -52,6 +52,7 @@ func Run(t *testing.T, b Backend) {
 		{"amendments", testAmendments},
 		{"history", testHistory},
 		{"calls", testCalls},
+		{"audit", testAudit},
 		{"survives reopening", testReopen},
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},
