@@ -115,7 +115,7 @@ func (f *Fate) failed(err *sink.Error, now time.Time) {
 }
 
 // overhead is about what a delivery takes besides its body, bytes.
-const overhead = 700
+const overhead = 800
 
 // Bytes is about how many bytes of memory d takes.
 func (d *Delivery) Bytes() int64 {

@@ -26,7 +26,7 @@ const (
 
 // keeps reports whether d, which is accepted, is kept.
 func (q *Destination) keeps(d *Delivery) bool {
-	return q.d.cfg.History.Keep > 0 && q.d.clerk != nil && !q.dropped && !d.gone && !errors.Is(d.err, errNothing)
+	return q.d.cfg.History.Keep > 0 && q.d.clerk != nil && !q.dropped && !d.gone && !q.target.Kind().Dry && !errors.Is(d.err, errNothing)
 }
 
 // keep has d, which is accepted, kept; q.mu is held.

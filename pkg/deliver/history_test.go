@@ -86,6 +86,22 @@ func TestHistoryIsBounded(t *testing.T) {
 	})
 }
 
+// TestNothingSentIsNoHistory: what a dry kind takes was not sent.
+func TestNothingSentIsNoHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := newMemory(), &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1, Dry: true}}
+		cfg := DefaultConfig()
+		cfg.History.Keep = time.Hour
+		d, q, done := parking(t, cfg, m, r)
+		enqueue(t, done, q, []job{{id: "a"}})
+		time.Sleep(time.Second)
+		if m.len() != 0 || done.total() != 1 || held(d) != 0 {
+			t.Errorf("%d kept, %d done", m.len(), done.total())
+		}
+		d.Close()
+	})
+}
+
 // TestBodies keeps only so much of what is over.
 func TestBodies(t *testing.T) {
 	for bodies, want := range map[Bodies]string{AllBodies: "good bad", FailedBodies: " bad", NoBodies: " "} {

@@ -96,6 +96,7 @@ type Kind struct {
 	Ordered   bool // one sender for all keys; else keys go in parallel
 	Pipelined bool // an Ordered kind that keeps the order of several messages of one key in one Send
 	MaxBatch  int  // messages in one Send
+	Dry       bool // nothing leaves
 	Conn      []Param
 	Params    []Param // anything else goes along as a Header
 	// Check says what is wrong with conn and params before anything is resolved:
