@@ -165,7 +165,7 @@ w.yaml:26: delivery.window: "many" is no whole number
 w.yaml:26: delivery.queue: "1.5" is no whole number
 w.yaml:26: delivery.max_in_flight: must be from 1 to 10000
 w.yaml:26: delivery.related_bytes: must be from 65536 to 68719476736
-w.yaml:27: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, triggers`
+w.yaml:27: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, history, triggers`
 	var kinds []string
 	for _, k := range all.Kinds {
 		if k.Name != "webhook" && !actionKind(k.Name) {

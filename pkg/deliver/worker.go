@@ -100,7 +100,7 @@ func (d *Delivery) fill(ctx context.Context, render RenderFunc, target Target, u
 		if err != nil {
 			return &sink.Error{Class: sink.Permanent, Code: CodeRender, Err: err}
 		}
-		if d.Event, d.Mended = nil, d.stored; !send {
+		if d.Event, d.Origin, d.Mended = nil, d.Event, d.stored; !send {
 			return errNothing
 		}
 	}
