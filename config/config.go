@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -326,22 +324,6 @@ func (c *Config) API() api.Config {
 		out.Tokens = append(out.Tokens, api.NewToken(t.Name, string(t.Token), t.Scopes))
 	}
 	return out
-}
-
-// Client says how a program on this machine uses the API: its URL, and the first token
-// that may change things, "" if there is none.
-func (c *Config) Client() (url, token string) {
-	host, port, _ := net.SplitHostPort(c.Admin.Listen)
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	for _, t := range c.Admin.Tokens {
-		if slices.Contains(t.Scopes, api.ScopeAdmin) {
-			token = string(t.Token)
-			break
-		}
-	}
-	return "http://" + net.JoinHostPort(host, port), token
 }
 
 // Postgres gives the configuration of the source.

@@ -500,17 +500,3 @@ func TestForSource(t *testing.T) {
 		}
 	}
 }
-
-func TestClient(t *testing.T) {
-	for listen, want := range map[string]string{
-		"127.0.0.1:8080": "http://127.0.0.1:8080", ":81": "http://127.0.0.1:81", "0.0.0.0:82": "http://127.0.0.1:82", "[::]:83": "http://127.0.0.1:83", "[::1]:84": "http://[::1]:84", "api.example.com:85": "http://api.example.com:85",
-	} {
-		c := Config{Admin: Admin{Listen: listen, Tokens: []Token{{Token: "r", Scopes: []string{"read"}}, {Token: "none"}, {Token: "a", Scopes: []string{"read", "admin"}}, {Token: "b", Scopes: []string{"admin"}}}}}
-		if url, token := c.Client(); url != want || token != "a" {
-			t.Errorf("%s: %s with %q", listen, url, token)
-		}
-	}
-	if _, token := (&Config{}).Client(); token != "" {
-		t.Errorf("token %q", token)
-	}
-}

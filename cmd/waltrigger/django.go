@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,15 +15,15 @@ import (
 
 // importFlags are those of import-django.
 type importFlags struct {
-	file                        *string
-	source, url, prefix, models string
-	out, api, tokenFile         string
-	apply, force, printScript   bool
-	options                     django.Options
+	remote
+	source, database, prefix, models string
+	out                              string
+	apply, force, printScript        bool
+	options                          django.Options
 }
 
 func importDjangoCommand(file *string) *cobra.Command {
-	f := importFlags{file: file}
+	f := importFlags{remote: remote{file: file}}
 	cmd := &cobra.Command{
 		Use: "import-django", Short: "Import the triggers of Django Action Triggers", Args: cobra.NoArgs,
 		Long: `import-django reads the tables of an installation of the Python package Django Action
@@ -51,18 +49,17 @@ at what is said, 1 if it failed.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.source, "source", "", "`name` of the source with the tables of the triggers, if there are several")
-	flags.StringVar(&f.url, "url", "", "`url` of the database that has the package's tables, if it is not that of the source; does without a configuration file")
+	flags.StringVar(&f.database, "url", "", "`url` of the database that has the package's tables, if it is not that of the source; does without a configuration file")
 	flags.StringVar(&f.prefix, "prefix", "", "what the names of the package's tables begin with, its DB_TABLE_PREFIX (default that of --models, else action_triggers_)")
 	flags.StringVar(&f.models, "models", "", "`file` that the script of --print-script wrote")
 	flags.BoolVar(&f.printScript, "print-script", false, "print the script for manage.py shell that writes models.json, and do nothing else")
 	flags.StringVarP(&f.out, "out", "o", "-", "`folder` to write a file a trigger into; - is standard output")
 	flags.BoolVar(&f.force, "force", false, "overwrite files that say something else")
 	flags.BoolVar(&f.apply, "apply", false, "give the triggers to the running daemon")
-	flags.StringVar(&f.api, "api", "", "`url` of the daemon's API (default that of the configuration)")
-	flags.StringVar(&f.tokenFile, "token-file", "", "`file` with a token for it (default the first token of scope admin of the configuration)")
 	flags.StringVar(&f.options.NamePrefix, "name-prefix", "django-", "what the names of the triggers begin with; the package's id follows")
 	flags.BoolVar(&f.options.KeepEscaping, "keep-escaping", false, "escape values in payloads for HTML, as the package does")
 	flags.BoolVar(&f.options.Shadow, "shadow", false, "import triggers that render and record, and send nothing")
+	f.remote.flags(cmd)
 	cmd.MarkFlagsMutuallyExclusive("apply", "out")
 	return cmd
 }
@@ -89,7 +86,7 @@ func (f *importFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	d := daemon.Django{Config: cfg, Source: f.source, URL: f.url, Prefix: f.prefix, Options: f.options, Log: slog.New(slog.DiscardHandler)}
+	d := daemon.Django{Config: cfg, Source: f.source, URL: f.database, Prefix: f.prefix, Options: f.options, Log: slog.New(slog.DiscardHandler)}
 	triggers, needs, err := d.Triggers(c.Context())
 	if err != nil {
 		return err
@@ -103,14 +100,14 @@ func (f *importFlags) run(c *cobra.Command) error {
 
 // config is the configuration, or with --url and without -c one of that source alone.
 func (f *importFlags) config(c *cobra.Command) (*config.Config, error) {
-	if f.url == "" || *f.file != "" {
+	if f.database == "" || *f.file != "" {
 		return load(*f.file, c.ErrOrStderr())
 	}
 	name := f.source
 	if name == "" {
 		name = "django"
 	}
-	return config.ForSource(name, f.url)
+	return config.ForSource(name, f.database)
 }
 
 func (f *importFlags) output(c *cobra.Command, cfg *config.Config) (django.Output, error) {
@@ -118,29 +115,15 @@ func (f *importFlags) output(c *cobra.Command, cfg *config.Config) (django.Outpu
 	if out.Source == "" {
 		out.Source = cfg.Sources[0].Name
 	}
-	if !f.apply {
-		if f.out != "-" {
-			out.Folder = f.out
-		}
-		return out, nil
-	}
-	out.Daemon = &django.Daemon{URL: f.api}
-	if f.tokenFile != "" {
-		token, err := os.ReadFile(f.tokenFile)
+	switch {
+	case f.apply:
+		api, err := f.client(c)
 		if err != nil {
-			return out, fmt.Errorf("read token: %w", err)
+			return out, err
 		}
-		out.Daemon.Token = strings.TrimSpace(string(token))
-	}
-	url, token := cfg.Client()
-	if f.api != "" {
-		return out, nil
-	}
-	if out.Daemon.URL = url; f.tokenFile == "" {
-		out.Daemon.Token = token
-	}
-	if f.url != "" && *f.file == "" {
-		return out, errors.New("there is no configuration to say where the daemon is: give -c or --api")
+		out.Daemon = &django.Daemon{URL: api.url, Token: api.token}
+	case f.out != "-":
+		out.Folder = f.out
 	}
 	return out, nil
 }
