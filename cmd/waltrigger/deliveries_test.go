@@ -197,8 +197,11 @@ func TestDestinationsAreSeen(t *testing.T) {
 		t.Errorf("destination %v", d)
 	}
 	db.customers(1, 20)
-	waitFor(t, "failing", func() bool { d := state(); return d["state"] == "failing" && d["parked"].(float64) >= 19 })
-	if d := state(); d["oldest_committed_at"] == nil || d["retry_at"] == nil || !strings.Contains(fmt.Sprint(d["error"]), "refused") {
+	waitFor(t, "failing", func() bool {
+		d := state()
+		return d["state"] == "failing" && d["parked"].(float64) >= 19 && d["oldest_committed_at"] != nil
+	})
+	if d := state(); d["retry_at"] == nil || !strings.Contains(fmt.Sprint(d["error"]), "refused") {
 		t.Errorf("destination %v", d)
 	}
 	hook := newReceiverAt(t, address)

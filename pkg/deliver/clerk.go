@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -35,7 +36,8 @@ type note struct {
 	what   change
 	q      *Destination
 	d      *Delivery
-	gives  bool // d is in memory no more
+	as     *Delivery // what is written of d, which is being sent; nil = d itself
+	gives  bool      // d is in memory no more
 	burial Burial
 }
 
@@ -248,7 +250,7 @@ func (c *clerk) gather(notes []note) *Changes {
 	for _, n := range notes {
 		switch n.what {
 		case park:
-			out.Park = append(out.Park, n.d)
+			out.Park = append(out.Park, cmp.Or(n.as, n.d))
 		case back:
 			out.Back = append(out.Back, n.d)
 		case done:

@@ -122,6 +122,17 @@ func (d *Delivery) Bytes() int64 {
 	return overhead + int64(len(d.Message.Body)+len(d.Event)+len(d.Origin))
 }
 
+// snapshot is what is kept of d as it is now: d goes on changing. The destination's mu is
+// held.
+func (d *Delivery) snapshot() *Delivery {
+	m := &d.Message
+	return &Delivery{
+		Message:  sink.Message{ID: m.ID, Key: m.Key, Body: m.Body, ContentType: m.ContentType, Signal: m.Signal, Model: m.Model, Committed: m.Committed},
+		Rendered: d.Rendered, Source: d.Source, Event: d.Event, Origin: d.Origin, Row: d.Row, Lanes: d.Lanes, NLane: d.NLane, Table: d.Table, Barrier: d.Barrier,
+		ID: d.ID, Destination: d.Destination, Trigger: d.Trigger, ParkedAt: d.ParkedAt, Fate: d.Fate,
+	}
+}
+
 // strip forgets what d says.
 func (d *Delivery) strip() {
 	d.Bare, d.Message.Body, d.Rendered, d.Event, d.Origin = true, nil, nil, nil, nil

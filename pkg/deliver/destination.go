@@ -221,7 +221,7 @@ func (q *Destination) work() {
 		h := q.host
 		q.mu.Unlock()
 		began := time.Now()
-		errs := w.send(q.d, target, began)
+		errs := w.send(q, target, began)
 		q.settle(&w, errs, began)
 		if h != nil && len(w.accepted) > 0 && h.until.Load() != 0 {
 			h.up()

@@ -208,7 +208,7 @@ func (q *Destination) spill() {
 			d.stored = true
 			l.loaded[d.ID] = d
 			l.send(d)
-			q.d.clerk.add(note{what: park, q: q, d: d})
+			q.d.clerk.add(note{what: park, q: q, d: d, as: d.snapshot()})
 		}
 	}
 	l.all = true
