@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +16,6 @@ import (
 type batcher struct {
 	receiver
 	refuses func(m *sink.Message) bool
-	mu      sync.Mutex
 	sends   [][]string
 }
 
@@ -70,7 +68,10 @@ func TestBatchCulprit(t *testing.T) {
 			t.Errorf("%d parked, want the refused and what follows them, %d", parked, len(jobs)-len(want))
 		}
 		alone, longest := 0, 0
-		for _, ids := range b.sends {
+		b.mu.Lock()
+		sends := slices.Clone(b.sends)
+		b.mu.Unlock()
+		for _, ids := range sends {
 			longest = max(longest, len(ids))
 			lanes := map[string]bool{}
 			for _, id := range ids {
@@ -84,8 +85,8 @@ func TestBatchCulprit(t *testing.T) {
 				alone++
 			}
 		}
-		if alone != 1 || longest < 20 || longest > 50 || len(b.sends) > 100 {
-			t.Errorf("the culprit was sent alone %d times; %d sends of up to %d", alone, len(b.sends), longest)
+		if alone != 1 || longest < 20 || longest > 50 || len(sends) > 100 {
+			t.Errorf("the culprit was sent alone %d times; %d sends of up to %d", alone, len(sends), longest)
 		}
 		time.Sleep(10 * time.Minute)
 		if parked, dead := m.count(); parked != 0 || dead != 2 {
