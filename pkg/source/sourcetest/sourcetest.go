@@ -18,6 +18,8 @@ type Harness struct {
 	New func(t *testing.T) Database
 	// Unchanged says that an update's new row may lack large unchanged columns.
 	Unchanged bool
+	// Waits says that Barrier has to wait for open writers.
+	Waits bool
 }
 
 // Database is a database under test.
@@ -51,7 +53,7 @@ func Run(t *testing.T, h Harness) {
 		{"restart inside a transaction", testRestartInside},
 		{"lost connection", testReconnect},
 		{"nobody takes the changes", testBackPressure},
-		{"barrier", testBarrier},
+		{"barrier", func(t *testing.T, db Database) { testBarrier(t, db, h.Waits) }},
 		{"barrier without writers", testBarrierFree},
 		{"missing table", testMissingTable},
 	} {
