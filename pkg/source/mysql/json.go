@@ -187,7 +187,8 @@ func appendJSONString(dst, s []byte) []byte {
 	return append(dst, '"')
 }
 
-// appendJSONDouble prints a double as MySQL's my_gcvt does, with a fraction.
+// appendJSONDouble prints a double as MySQL's my_gcvt does, with a fraction: numbers below
+// 1e-15 and whole ones from 1e15 on with an exponent.
 func appendJSONDouble(dst []byte, f float64) []byte {
 	n := len(dst)
 	dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
@@ -199,16 +200,14 @@ func appendJSONDouble(dst []byte, f float64) []byte {
 	if err != nil {
 		return dst
 	}
-	if exp >= -14-1 && exp < 15 {
-		dst = strconv.AppendFloat(dst[:n], f, 'f', -1, 64)
-		for _, c := range dst[n:] {
-			if c == '.' {
-				return dst
-			}
-		}
-		return append(dst, ".0"...)
+	if exp < -15 || exp >= 15 && f == math.Trunc(f) {
+		return strconv.AppendInt(dst[:at+1], int64(exp), 10)
 	}
-	return strconv.AppendInt(dst[:at+1], int64(exp), 10)
+	dst = strconv.AppendFloat(dst[:n], f, 'f', -1, 64)
+	if f == math.Trunc(f) {
+		dst = append(dst, ".0"...)
+	}
+	return dst
 }
 
 // appendJSONOpaque prints a value of a type that JSON does not have.

@@ -305,7 +305,36 @@ func appendVector(dst, raw []byte) []byte {
 	return append(dst, ']')
 }
 
-// appendInet6 prints an address as MariaDB does.
+// appendInet6 prints an address as MariaDB does: the longest run of zeros left out, be it
+// a single one, and what holds an IPv4 address with that at its end.
 func appendInet6(dst, raw []byte) []byte {
-	return netip.AddrFrom16([16]byte(raw)).AppendTo(dst)
+	var words [8]uint16
+	gap, size := -1, 0
+	for i, run := 0, 0; i < 8; i++ {
+		words[i] = binary.BigEndian.Uint16(raw[2*i:])
+		if run++; words[i] != 0 {
+			run = 0
+		}
+		if run > size {
+			gap, size = i-run+1, run
+		}
+	}
+	for i := 0; i < 8; i++ {
+		switch {
+		case i == gap:
+			if i == 0 {
+				dst = append(dst, ':')
+			}
+			dst = append(dst, ':')
+			i += size - 1
+		case i == 6 && gap == 0 && (size == 6 || size == 5 && words[5] == 0xffff):
+			return netip.AddrFrom4([4]byte(raw[12:])).AppendTo(dst)
+		default:
+			dst = strconv.AppendUint(dst, uint64(words[i]), 16)
+			if i < 7 {
+				dst = append(dst, ':')
+			}
+		}
+	}
+	return dst
 }
