@@ -8,13 +8,13 @@ import (
 	"log/slog"
 
 	"github.com/waltrigger/waltrigger/config"
-	"github.com/waltrigger/waltrigger/pkg/source/postgres"
+	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 // Report is what Check found of one source.
 type Report struct {
-	Source   string             `json:"source"`
-	Findings []postgres.Finding `json:"findings"`
+	Source   string           `json:"source"`
+	Findings []source.Finding `json:"findings"`
 }
 
 // Check asks each source for all that tailing needs, prints what it finds and reports
@@ -23,7 +23,7 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (o
 	ok = true
 	var reports []Report
 	for _, c := range cfg.Sources {
-		src, err := postgres.New(c.Postgres(), nil, slog.New(slog.DiscardHandler))
+		src, err := openSource(c, notesOf(c.Name, nil), slog.New(slog.DiscardHandler))
 		if err != nil {
 			return false, err
 		}
@@ -32,7 +32,7 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (o
 			return false, err
 		}
 		for _, f := range findings {
-			ok = ok && f.Level != postgres.LevelError
+			ok = ok && f.Level != source.LevelError
 		}
 		reports = append(reports, Report{c.Name, findings})
 	}
@@ -59,7 +59,11 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (o
 // Grants prints, for each source, the SQL of a role that may do just what is needed.
 func Grants(cfg *config.Config, w io.Writer) error {
 	for _, c := range cfg.Sources {
-		if _, err := fmt.Fprintln(w, c.Postgres().Grants()); err != nil {
+		sql := c.Postgres().Grants
+		if c.IsMySQL() {
+			sql = c.MySQL().Grants
+		}
+		if _, err := fmt.Fprintln(w, sql()); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,6 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
 	"github.com/waltrigger/waltrigger/pkg/source"
-	"github.com/waltrigger/waltrigger/pkg/source/postgres"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -104,13 +103,14 @@ func (d *daemon) openSources() error {
 	d.sources = &sources{hidden: d.surround.hidden}
 	d.registry.MustRegister(sourceMetrics(d.status), valueMetrics(d.surround.resolver.Status))
 	for _, c := range d.cfg.Sources {
-		open := func() (source.Source, error) { return postgres.New(c.Postgres(), nil, d.log) }
+		n := notesOf(c.Name, nil)
+		open := func() (source.Source, error) { return openSource(c, n, d.log) }
 		src, err := open()
 		if err != nil {
 			return err
 		}
 		t := &tail{
-			name: c.Name, open: open, src: src, content: c.Tables(), cfg: d.pipelineConfig(c),
+			name: c.Name, open: open, src: src, notes: n, content: c.Tables(), cfg: d.pipelineConfig(c),
 			metrics: metrics, log: d.log, prepared: make(chan struct{}), tried: make(chan struct{}),
 		}
 		d.onStop("source "+c.Name, func() error { return t.source().Close() })

@@ -96,6 +96,7 @@ func (s *sources) standBy() {
 type tail struct {
 	name    string
 	open    func() (source.Source, error)
+	notes   *notes                      // of src
 	content map[string]source.TableName // explicit content types, by lower-case app_label.model
 	cfg     pipeline.Config
 	metrics *pipeline.Metrics
@@ -152,6 +153,7 @@ func (t *tail) use(v *pipeline.View) {
 func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	t.notes.held.Store(held)
 	state, err := t.prepare(ctx, held)
 	if err == nil {
 		close(t.prepared)
@@ -171,6 +173,7 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 // renew ends a term: the source is closed, and one that can be asked takes its place.
 func (t *tail) renew() error {
 	err := t.source().Close()
+	t.notes.held.Store(nil)
 	src, openErr := t.open()
 	if openErr != nil { // it was right before
 		return errors.Join(err, openErr)

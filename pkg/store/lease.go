@@ -134,6 +134,17 @@ func (h *Held) SaveSource(ctx context.Context, name string, st source.State) err
 	return err
 }
 
+// SaveNotes is that of Store.
+func (h *Held) SaveNotes(ctx context.Context, src string, changed map[string]string) error {
+	save := saveNotes(ctx, src, changed)
+	return h.transact(ctx, "save notes of source "+src, func(tx *transaction) error {
+		if err := save(tx); err != nil {
+			return err
+		}
+		return h.prove(ctx, tx)
+	})
+}
+
 // Settle is that of Store.
 func (h *Held) Settle(ctx context.Context, c *deliver.Changes) error {
 	return h.transact(ctx, "settle deliveries", func(tx *transaction) error {

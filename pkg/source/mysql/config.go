@@ -5,12 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -20,12 +20,12 @@ type Config struct {
 	Name string `yaml:"name"`
 	// URL is mysql://user:password@host:3306/database; mariadb:// means the same, since
 	// the server says what it is. It must reach the server itself: a proxy that splits
-	// statements among servers does not do. Parameters are ssl-mode (PREFERRED, DISABLED,
-	// REQUIRED, VERIFY_CA or VERIFY_IDENTITY), ssl-ca, ssl-cert and ssl-key.
+	// statements among servers does not do. Parameters are tls (preferred, false, true or
+	// skip-verify), tls_ca, tls_cert and tls_key.
 	URL string `yaml:"url"`
 	// ServerID is the number under which the log is read; no other reader of the server
 	// may have it. 0 takes a random one beyond 2,147,483,648 at each start.
-	ServerID uint32 `yaml:"server_id"`
+	ServerID int64 `yaml:"server_id"`
 }
 
 var sourceName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
@@ -42,32 +42,26 @@ func (c Config) Validate() []error {
 	} else if _, err := parseURL(c.URL); err != nil {
 		errs = append(errs, fmt.Errorf("url: %w", err))
 	}
+	if c.ServerID < 0 || c.ServerID > math.MaxUint32 {
+		errs = append(errs, fmt.Errorf("server_id: must be from 1 to %d", uint32(math.MaxUint32)))
+	}
 	return errs
 }
 
 // readerID is the number to register with.
 func (c Config) readerID() uint32 {
 	if c.ServerID != 0 {
-		return c.ServerID
+		return uint32(c.ServerID)
 	}
 	return 1<<31 | rand.Uint32()
 }
-
-// How a connection is encrypted.
-const (
-	sslPreferred = "PREFERRED" // if the server can
-	sslDisabled  = "DISABLED"
-	sslRequired  = "REQUIRED" // with whatever certificate
-	sslVerifyCA  = "VERIFY_CA"
-	sslIdentity  = "VERIFY_IDENTITY"
-)
 
 // address is a URL taken apart.
 type address struct {
 	host               string // with port
 	user, password, db string
-	ssl                string
-	tls                *tls.Config // nil: DISABLED
+	preferred          bool        // encryption, if the server can
+	tls                *tls.Config // nil: none
 }
 
 // parseURL reads the URL of a source, and the certificates that it names.
@@ -80,7 +74,7 @@ func parseURL(text string) (address, error) {
 		}
 		return address{}, fmt.Errorf("is no URL: %w", err)
 	}
-	a := address{ssl: sslPreferred, db: strings.TrimPrefix(u.Path, "/")}
+	a := address{db: strings.TrimPrefix(u.Path, "/")}
 	switch {
 	case u.Scheme != "mysql" && u.Scheme != "mariadb":
 		return a, errors.New("must begin with mysql:// or mariadb://")
@@ -101,62 +95,52 @@ func parseURL(text string) (address, error) {
 	if err != nil {
 		return a, errors.New("has malformed parameters")
 	}
-	files := map[string]string{}
+	settings := map[string]string{"tls": "preferred"}
 	for name, values := range query {
-		switch value := values[len(values)-1]; name {
+		switch name {
 		case "password":
-			a.password = value
-		case "ssl-mode":
-			a.ssl = strings.ToUpper(value)
-		case "ssl-ca", "ssl-cert", "ssl-key":
-			files[name] = value
+			a.password = values[len(values)-1]
+		case "tls", "tls_ca", "tls_cert", "tls_key":
+			settings[name] = values[len(values)-1]
 		default:
-			return a, fmt.Errorf("has an unknown parameter %q; there are ssl-mode, ssl-ca, ssl-cert and ssl-key", name)
+			return a, fmt.Errorf("has the parameter %q; there are tls, tls_ca, tls_cert and tls_key", name)
 		}
 	}
-	a.tls, err = encryption(a.ssl, u.Hostname(), files)
+	a.preferred = settings["tls"] == "preferred"
+	a.tls, err = encryption(u.Hostname(), settings)
 	return a, err
 }
 
-func encryption(mode, host string, files map[string]string) (*tls.Config, error) {
-	if !slices.Contains([]string{sslPreferred, sslDisabled, sslRequired, sslVerifyCA, sslIdentity}, mode) {
-		return nil, fmt.Errorf("ssl-mode %q is none of PREFERRED, DISABLED, REQUIRED, VERIFY_CA and VERIFY_IDENTITY", mode)
-	}
-	if mode == sslDisabled {
-		return nil, nil
-	}
+func encryption(host string, settings map[string]string) (*tls.Config, error) {
 	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	if file := files["ssl-ca"]; file != "" {
+	switch mode := settings["tls"]; mode {
+	case "false":
+		return nil, nil
+	case "true":
+	case "skip-verify", "preferred":
+		c.InsecureSkipVerify = true
+	default:
+		return nil, fmt.Errorf("tls=%s: want preferred, false, true or skip-verify", mode)
+	}
+	if file := settings["tls_ca"]; file != "" {
 		pem, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("ssl-ca: %w", err)
+			return nil, fmt.Errorf("tls_ca: %w", err)
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ssl-ca: %s holds no certificate", file)
+			return nil, fmt.Errorf("tls_ca: %s holds no certificate in PEM form", file)
+		}
+		if settings["tls"] == "preferred" { // whoever names an authority wants it asked
+			c.InsecureSkipVerify = false
 		}
 	}
-	if cert, key := files["ssl-cert"], files["ssl-key"]; cert != "" || key != "" {
+	if cert, key := settings["tls_cert"], settings["tls_key"]; cert != "" || key != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
-			return nil, fmt.Errorf("ssl-cert, ssl-key: %w", err)
+			return nil, fmt.Errorf("tls_cert, tls_key: %w", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
-	}
-	switch mode {
-	case sslPreferred, sslRequired:
-		c.InsecureSkipVerify = true
-	case sslVerifyCA: // the chain, not the name
-		c.InsecureSkipVerify = true
-		roots := c.RootCAs
-		c.VerifyConnection = func(s tls.ConnectionState) error {
-			opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
-			for _, cert := range s.PeerCertificates[1:] {
-				opts.Intermediates.AddCert(cert)
-			}
-			_, err := s.PeerCertificates[0].Verify(opts)
-			return err
-		}
 	}
 	return c, nil
 }

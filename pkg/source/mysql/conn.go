@@ -47,7 +47,7 @@ func newConnector(a address, dial DialFunc) (*connector, error) {
 	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.DBName = a.user, a.password, "tcp", a.host, a.db
 	cfg.Timeout, cfg.ReadTimeout, cfg.WriteTimeout = connectTimeout, 2*statementTimeout, connectTimeout
 	cfg.DialFunc, cfg.TLS = dial, a.tls
-	cfg.AllowFallbackToPlaintext = a.ssl == sslPreferred
+	cfg.AllowFallbackToPlaintext = a.preferred
 	cfg.ConnectionAttributes = "program_name:" + appName
 	cfg.Logger = &driversql.NopLogger{} // errors come back as such
 	cfg.Collation = "utf8mb4_bin"       // of what we send; results come in utf8mb4 with it

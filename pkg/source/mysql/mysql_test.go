@@ -97,9 +97,9 @@ func newTestDB(tb testing.TB, url string) *testDB {
 		}
 		_ = db.root.Close()
 	})
-	for _, q := range strings.Split(db.config().Grants(db.mariadb), "\n") {
+	for _, q := range strings.Split(db.config().Grants(), "\n") {
 		if strings.HasPrefix(q, "GRANT") {
-			db.admin(strings.ReplaceAll(q, "'%'", "'%'"))
+			db.admin(q)
 		}
 	}
 	db.app = db.connect()

@@ -54,8 +54,6 @@ type Source struct {
 	shapes   map[source.TableName]*rowShape
 }
 
-var _ source.Source = (*Source)(nil)
-
 // New makes a source; it does not connect. dial opens its connections, nil means as
 // package net does. What it must remember beside its position it keeps in notes.
 func New(cfg Config, dial DialFunc, notes source.Notes, log *slog.Logger) (*Source, error) {

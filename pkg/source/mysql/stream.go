@@ -198,14 +198,6 @@ func (s *Source) measure(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lag = 0
-	for i, name := range names {
-		switch n := fileNumber(name); {
-		case n > fileNumber(s.acked.file):
-			s.lag += sizes[i]
-		case name == s.acked.file && sizes[i] > s.acked.pos:
-			s.lag += sizes[i] - s.acked.pos
-		}
-	}
+	s.lag = behind(s.acked, names, sizes)
 	return nil
 }
