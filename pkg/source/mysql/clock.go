@@ -83,16 +83,13 @@ func (c *clock) connected(ctx context.Context, server, file string, last uint64)
 	return c.change(ctx, next)
 }
 
-// opened is called when the log's file is read. It reports whether a file of this name
-// was another one before.
-func (c *clock) opened(ctx context.Context, file string, begun uint32) (reset bool, err error) {
+// opened is called when a file of the log is read. It reports whether a file of this
+// name was another one before, unless that does not matter.
+func (c *clock) opened(ctx context.Context, file string, begun uint32, any bool) (other bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.File == file && c.Begun == begun {
-		return false, nil
-	}
-	if c.File == file && c.Begun != 0 {
-		return true, nil
+	if c.File == file && (c.Begun == begun || !any) {
+		return c.Begun != begun, nil
 	}
 	next := c.clockState
 	next.File, next.Begun = file, begun

@@ -39,7 +39,10 @@ const (
 	verbWrite // a statement that changed rows which the log does not hold
 )
 
-var errDDL = errors.New("the statement is not understood")
+var (
+	errDDL    = errors.New("the statement that made it so is not understood")
+	errLabels = errors.New("the labels of its enum or set were converted to another character set")
+)
 
 // parser reads the tokens of one statement.
 type parser struct {

@@ -113,7 +113,7 @@ func (a *alteration) change() error {
 					cs = moreExact(cs, next)
 				}
 			}
-			a.convert(cs)
+			return a.convert(cs)
 		}
 	case p.peek().is("DEFAULT", "CHARACTER", "CHARSET", "COLLATE"):
 		p.word("DEFAULT")
@@ -270,21 +270,26 @@ func (a *alteration) rename() error {
 	return err
 }
 
-// convert is CONVERT TO CHARACTER SET: of the table and of every text column.
-func (a *alteration) convert(cs string) {
+// convert is CONVERT TO CHARACTER SET: of the table and of every text column. The servers
+// do not convert labels properly: their bytes are taken for the new set's, or lost.
+func (a *alteration) convert(cs string) error {
 	if cs == "" {
-		return
+		return nil
 	}
 	a.charset = cs
 	for i := range a.columns {
 		c := &a.columns[i]
-		if c.Charset == "" {
+		if c.Charset == "" || c.Charset == cs {
 			continue
 		}
-		c.Charset = cs
 		t := parseType(c.Type)
+		if binaries[t.base] == "" && !ascii([]byte(c.Type)) {
+			return errLabels
+		}
+		c.Charset = cs
 		if bin := binaries[t.base]; cs == "binary" && bin != "" {
 			c.Type, c.Charset = strings.Replace(c.Type, t.base, bin, 1), ""
 		}
 	}
+	return nil
 }

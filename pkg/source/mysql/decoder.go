@@ -38,8 +38,9 @@ type decoder struct {
 	log     *slog.Logger
 	// flush hands over the batch; it is called whenever that is full.
 	flush func(ctx context.Context) error
-	// look asks the catalog for a table as it is now.
-	look func(ctx context.Context, t source.TableName) (*definition, error)
+	// look asks the catalog for a table as it is now. certain says that no statement in
+	// the log from at on changes it.
+	look func(ctx context.Context, t source.TableName, at groupPlace) (def *definition, certain bool, err error)
 	// reread reads the group at a place of the log once more.
 	reread func(ctx context.Context, at groupPlace, read *executed, handle func(*replication.EventHeader, []byte) error) error
 
@@ -48,6 +49,8 @@ type decoder struct {
 	values   values
 	checksum bool
 	resumed  bool // the first group of this connection has begun
+	byPlace  bool // this connection reads from a file and position
+	byName   bool // the next one must ask by GTIDs
 	file     string
 	pos      uint64 // of the next event
 	cache    map[uint64]*cached
@@ -259,14 +262,15 @@ func (d *decoder) begunFile(ctx context.Context, h *replication.EventHeader) err
 	if d.group.open && d.resumed {
 		return permanentError{fmt.Errorf("read log: file %s begins inside a group", d.file)}
 	}
-	if d.server.named {
-		return nil
+	other, err := d.clock.opened(ctx, d.file, h.Timestamp, !d.byPlace)
+	switch {
+	case !other:
+		return err
+	case d.server.named:
+		d.byName = true
+		return fmt.Errorf("file %s of the log is another one than was read, looking for the place by GTIDs", d.file)
 	}
-	reset, err := d.clock.opened(ctx, d.file, h.Timestamp)
-	if reset {
-		return d.lost("file %s of the log is another one than was read: the log was reset", d.file)
-	}
-	return err
+	return d.lost("file %s of the log is another one than was read: the log was reset", d.file)
 }
 
 // decode takes an event of the log or of a compressed part of it; start is where it

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/go-mysql-org/go-mysql/replication"
 
@@ -28,7 +29,7 @@ func (d *decoder) begin(h *replication.EventHeader, b []byte, start uint64) erro
 	if seq <= d.end.seq {
 		return d.lost("the log goes back at %s:%d, it was reset", d.file, start)
 	}
-	d.resumed = true
+	d.resumed, d.byName = true, false
 	d.group = group{open: true, start: s, seq: seq, shapeSeq: seq, place: groupPlace{Server: d.server.identity, File: d.file, Pos: start}}
 	g := &d.group
 	if s.named {
@@ -124,19 +125,10 @@ func (d *decoder) query(ctx context.Context, h *replication.EventHeader, b []byt
 
 // statement takes a statement that is more than a bracket around rows.
 func (d *decoder) statement(ctx context.Context, q query) error {
-	g := &d.group
-	sql, err := d.sql(ctx, q)
+	s, parseErr, err := d.parse(ctx, q)
 	if err != nil {
 		return err
 	}
-	dialect := d.server.dialect()
-	dialect.ansiQuotes, dialect.noBackslash = q.mode&modeANSIQuotes != 0, q.mode&modeNoBackslash != 0
-	p := &parser{tokens: lex(sql, dialect), d: dialect, schema: q.schema}
-	if dialect.lower {
-		p.schema = string(bytes.ToLower([]byte(q.schema)))
-	}
-	p.defaults = func(schema string) string { return d.history.charset(schema, d.server.charset) }
-	s, parseErr := p.parse()
 	switch s.verb {
 	case verbOther:
 		return nil
@@ -152,9 +144,26 @@ func (d *decoder) statement(ctx context.Context, q query) error {
 		return nil
 	}
 	if parseErr != nil {
-		d.log.Warn("a statement that changes tables is not understood", "tables", s.String(), "place", g.place.File, "position", g.place.Pos)
+		d.log.Warn("a statement that changes tables is not understood", "tables", s.String(), "place", d.group.place.File, "position", d.group.place.Pos)
 	}
-	return d.history.apply(ctx, s, parseErr, g.seq)
+	return d.history.apply(ctx, s, parseErr, d.group.seq)
+}
+
+// parse reads a statement. parseErr says that it is not understood.
+func (d *decoder) parse(ctx context.Context, q query) (s statement, parseErr, err error) {
+	sql, err := d.sql(ctx, q)
+	if err != nil {
+		return s, nil, err
+	}
+	dialect := d.server.dialect()
+	dialect.ansiQuotes, dialect.noBackslash = q.mode&modeANSIQuotes != 0, q.mode&modeNoBackslash != 0
+	p := &parser{tokens: lex(sql, dialect), d: dialect, schema: q.schema}
+	if dialect.lower {
+		p.schema = strings.ToLower(q.schema)
+	}
+	p.defaults = func(schema string) string { return d.history.charset(schema, d.server.charset) }
+	s, parseErr = p.parse()
+	return s, parseErr, nil
 }
 
 // sql is the text of a statement in UTF-8.
@@ -410,26 +419,28 @@ func (d *decoder) reshape(ctx context.Context, c *cached) error {
 	return nil
 }
 
-// mend finds a definition for rows that do not fit what is known of their table. The
-// catalog's will do if it fits: a change was made that the log does not have.
+// mend finds a definition for rows that do not fit what is known of their table: a
+// change was made that the log does not have, or that is not understood. The log itself
+// may tell; else the catalog's will do if it fits and nothing behind here changes the
+// table.
 func (d *decoder) mend(ctx context.Context, c *cached, v version, seq uint64) (*definition, error) {
-	now, err := d.look(ctx, c.name)
-	if err != nil {
-		return nil, fmt.Errorf("look up table %s: %w", c.name, err)
+	why := v.Unknown
+	if why == "" {
+		why = "its rows do not fit what the log's statements or the catalog say of it"
 	}
+	now, certain, err := d.look(ctx, c.name, d.group.place)
 	switch {
-	case v.Unknown == "" && now.fits(c.tableMap):
-		d.log.Warn("a table is not as the log's statements make it; its columns are taken from the catalog", "table", c.name.String())
+	case err != nil:
+		return nil, fmt.Errorf("look up table %s: %w", c.name, err)
+	case now.fits(c.tableMap) && certain:
+		d.log.Warn("a table is not as the log's statements make it; its columns are taken from the catalog", "table", c.name.String(), "reason", why)
 		return now, d.history.correct(ctx, c.name, now, seq+1)
-	case c.extra.full() && (!d.server.mariadb || now.fits(c.tableMap)):
-		if now.fits(c.tableMap) {
-			return now, nil
-		}
+	case c.extra.full() && !d.server.mariadb:
 		return nil, nil
-	case v.Unknown != "":
-		return nil, d.unreadable(c.name, v.Unknown)
+	case c.extra.full() && now.fits(c.tableMap): // it tells the types that look like others
+		return now, nil
 	}
-	return nil, d.unreadable(c.name, "its rows do not fit what the log's statements or the catalog say of it")
+	return nil, d.unreadable(c.name, why)
 }
 
 // unreadable ends reading at rows that could only be read wrongly.

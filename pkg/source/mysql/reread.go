@@ -85,6 +85,44 @@ func (r *rereader) event(e *replication.BinlogEvent) error {
 	return r.handle(e.Header, body)
 }
 
+// scan reads the log from at, where rows are being read, to end, and calls handle with each
+// statement, until it returns errEndOfGroup.
+func (s *Source) scan(ctx context.Context, srv *server, at groupPlace, end logEnd, handle func(*replication.EventHeader, []byte) error) error {
+	file, pos, checksum := at.File, at.Pos, false
+	d := s.connector.newDump(dumpOptions{
+		id: s.cfg.readerID(), mariadb: srv.mariadb, tls: srv.tls,
+		prepare: func(c *client.Conn) error { return sameServer(c, srv) },
+		handle: func(e *replication.BinlogEvent) error {
+			switch f := e.Event.(type) {
+			case *replication.FormatDescriptionEvent:
+				checksum = f.ChecksumAlgorithm == replication.BINLOG_CHECKSUM_ALG_CRC32
+				return nil
+			case *replication.RotateEvent:
+				file, pos = string(f.NextLogName), f.Position
+				return nil
+			}
+			pos = next(pos, e.Header)
+			if t := e.Header.EventType; t == replication.QUERY_EVENT || t == replication.MARIADB_QUERY_COMPRESSED_EVENT {
+				body := e.RawData[replication.EventHeaderSize:]
+				if checksum {
+					body = body[:len(body)-replication.BinlogChecksumLength]
+				}
+				if err := handle(e.Header, body); err != nil {
+					return err
+				}
+			}
+			if raw(file, pos) >= raw(end.file, end.pos) {
+				return errEndOfGroup
+			}
+			return nil
+		},
+	})
+	if err := d.run(ctx, nil, at.File, at.Pos); !errors.Is(err, errEndOfGroup) {
+		return fmt.Errorf("read ahead: %w", err)
+	}
+	return nil
+}
+
 // sameServer makes sure that a connection leads where the others do.
 func sameServer(c *client.Conn, srv *server) error {
 	query := "SELECT @@server_uuid"

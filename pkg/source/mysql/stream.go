@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,9 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 		return fmt.Errorf("start reading: %w", err)
 	}
 	dec.events = &s.events
-	dec.look = s.look
+	dec.look = func(ctx context.Context, t source.TableName, at groupPlace) (*definition, bool, error) {
+		return s.look(ctx, dec, t, at)
+	}
 	dec.flush = func(ctx context.Context) error { return s.emit(ctx, dec, out) }
 	s.mu.Lock()
 	s.progress = dec.shared
@@ -99,14 +102,22 @@ func (s *Source) read(ctx context.Context, dec *decoder, out chan<- source.Batch
 			return s.emit(ctx, dec, out)
 		},
 	})
+	// The server finds a file at once, and GTIDs by reading from a file's beginning. What
+	// MySQL had executed at the first start need not be what stood before that place.
 	var set gomysql.GTIDSet
-	if dec.end.set != nil && srv.named {
+	if srv.named && dec.end.set != nil && (dec.byName || s.clock.server() != srv.identity || dec.end.seq == 0 && !srv.mariadb) {
 		set = dec.end.set.library()
 	}
-	err = s.streamError(dump.run(ctx, set, dec.end.file, dec.end.pos))
+	dec.byPlace = set == nil
+	err = dump.run(ctx, set, dec.end.file, dec.end.pos)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if set == nil && srv.named && number(err) == errReadingLog && !streaming {
+		dec.byName = true // the file is gone, and what was read of it may have been the end
+		return fmt.Errorf("read log: %w", err)
+	}
+	err = s.streamError(err)
 	if time.Since(opened) > steadyAfter {
 		err = lostError{err}
 	}
@@ -145,16 +156,38 @@ func (s *Source) streamError(err error) error {
 	return lost(s.cfg.Name, "the server cannot send its log from where it was read last: %s", text)
 }
 
-// look gives a table as it is in the catalog now, nil if there is none.
-func (s *Source) look(ctx context.Context, t source.TableName) (*definition, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	var found map[source.TableName]*definition
-	err := s.lookup.do(ctx, func(c *sql.Conn) (err error) {
-		found, err = readDefinitions(ctx, c, s.known.Load(), []string{t.Schema}, []string{t.Name})
+// look gives a table as it is in the catalog now, nil if there is none, and reads the log
+// from at to its end for statements that change the table.
+func (s *Source) look(ctx context.Context, dec *decoder, t source.TableName, at groupPlace) (def *definition, certain bool, err error) {
+	var end logEnd
+	err = s.lookup.do(ctx, func(c *sql.Conn) error {
+		found, err := readDefinitions(ctx, c, dec.server, []string{t.Schema}, []string{t.Name})
+		if err != nil {
+			return err
+		}
+		def = found[t]
+		end, err = readEnd(ctx, c, dec.server)
 		return err
 	})
-	return found[t], err
+	if err != nil || def == nil {
+		return def, false, err
+	}
+	changed := false
+	err = s.scan(ctx, dec.server, at, end, func(h *replication.EventHeader, b []byte) error {
+		q, err := decodeQuery(h, b)
+		if err != nil {
+			return err
+		}
+		st, _, err := dec.parse(ctx, q)
+		switch {
+		case st.verb == verbOther || st.verb == verbWrite || st.verb == verbTruncate:
+		case slices.Contains(st.tables, t), st.verb == verbDropDatabase && st.database == t.Schema:
+			changed = true
+			return errEndOfGroup
+		}
+		return err
+	})
+	return def, !changed, err
 }
 
 const (
