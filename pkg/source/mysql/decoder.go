@@ -74,10 +74,9 @@ type decoder struct {
 	pending  map[string]string // notes to be saved before anything more is handed over
 	prepared map[string]*prepared
 
-	partials uint64 // JSON documents of which the log held a part
-	unseen   uint64
-	events   *atomic.Uint64
-	shared   *progress
+	unseen uint64
+	events *atomic.Uint64
+	shared *progress
 }
 
 // progress is what others may see of a decoder. Any goroutine.

@@ -334,7 +334,7 @@ func (d *decoder) rows(ctx context.Context, c *cached, e *rowsEvent) error {
 // row decodes one change.
 func (d *decoder) row(ctx context.Context, sh *shape, e *rowsEvent, b []byte) (c change.Change, rest []byte, err error) {
 	c = change.Change{Op: e.op, Table: sh.table}
-	row, b, err := d.image(ctx, sh, e, e.before, e.held[0], nil, b)
+	row, b, err := d.image(ctx, sh, e, e.before, e.held[0], nil, nil, b)
 	if err != nil {
 		return c, nil, err
 	}
@@ -353,15 +353,8 @@ func (d *decoder) row(ctx context.Context, sh *shape, e *rowsEvent, b []byte) (c
 	if !ok {
 		return c, nil, errShort
 	}
-	if c.After, b, err = d.image(ctx, sh, e, e.after, e.held[1], parts, b); err != nil {
-		return c, nil, err
-	}
-	for i := range c.After { // what the new row leaves out has not changed
-		if c.After[i].Kind == change.Missing && !e.after.has(i) {
-			c.After[i] = c.Before[i]
-		}
-	}
-	return c, b, nil
+	c.After, b, err = d.image(ctx, sh, e, e.after, e.held[1], parts, c.Before, b)
+	return c, b, err
 }
 
 // tableMap takes the description of the rows that follow.

@@ -145,9 +145,9 @@ func (e *rowsEvent) skip(b []byte) ([]byte, bool) {
 	return e.skipImage(e.after, e.held[1], b)
 }
 
-// image decodes one row image. Columns that it does not hold are Missing, as are JSON
-// documents of which it holds a part.
-func (d *decoder) image(ctx context.Context, sh *shape, e *rowsEvent, present bitmap, held int, parts bitmap, b []byte) (row []change.Value, rest []byte, err error) {
+// image decodes one row image. What it leaves out is as it was, so it is taken from old, if
+// there is an old row, else Missing; as are JSON documents of which it holds a difference.
+func (d *decoder) image(ctx context.Context, sh *shape, e *rowsEvent, present bitmap, held int, parts bitmap, old []change.Value, b []byte) (row []change.Value, rest []byte, err error) {
 	n := len(sh.columns)
 	if len(d.slab) < n {
 		d.slab = make([]change.Value, max(valueSlab, n))
@@ -166,6 +166,9 @@ func (d *decoder) image(ctx context.Context, sh *shape, e *rowsEvent, present bi
 			documents++
 		}
 		if !present.has(i) {
+			if old != nil {
+				row[i] = old[i]
+			}
 			continue
 		}
 		null := nulls.has(at)
@@ -181,7 +184,9 @@ func (d *decoder) image(ctx context.Context, sh *shape, e *rowsEvent, present bi
 		raw := b[head : head+size : head+size]
 		b = b[head+size:]
 		if c.kind == wireJSON && parts != nil && parts.has(documents-1) {
-			d.partials++
+			if len(raw) == 0 { // no difference
+				row[i] = old[i]
+			}
 			continue
 		}
 		if c.kind == wireVarcharComp || c.kind == wireBlobComp {

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -138,6 +139,13 @@ func (db *testDB) connect() *sql.Conn {
 		_ = pool.Close()
 	})
 	return c
+}
+
+// reconnect drops the application's connection and opens another one.
+func (db *testDB) reconnect() {
+	db.tb.Helper()
+	_ = db.app.Raw(func(any) error { return driver.ErrBadConn })
+	db.app = db.connect()
 }
 
 // exec runs statements, one a line.
