@@ -74,7 +74,7 @@ func (c *check) log(ctx context.Context, conn *sql.Conn) error {
 	if end.except != "" {
 		c.add(source.LevelWarn, "the log does not have the changes of some databases: "+end.except, "")
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
 	enough := errors.New("enough")
 	d := c.s.connector.newDump(dumpOptions{

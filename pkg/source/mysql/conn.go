@@ -35,8 +35,9 @@ const session = `SET time_zone = '+00:00', sql_mode = '', lock_wait_timeout = 3
 // connector opens connections of the two kinds.
 type connector struct {
 	address
-	dial DialFunc
-	raw  driver.Connector
+	dial     DialFunc
+	raw      driver.Connector
+	patience time.Duration
 }
 
 func newConnector(a address, dial DialFunc) (*connector, error) {
@@ -55,7 +56,7 @@ func newConnector(a address, dial DialFunc) (*connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read url: %w", err)
 	}
-	return &connector{address: a, dial: dial, raw: raw}, nil
+	return &connector{address: a, dial: dial, raw: raw, patience: silence}, nil
 }
 
 // Connect implements driver.Connector.
@@ -142,28 +143,28 @@ const (
 	errNoColumn        = 1054
 )
 
-const (
-	heartbeat = 2 * time.Second  // between two signs of life of the server
-	patience  = 15 * time.Second // a server that sends none for so long is gone
-)
+// silence is how long a server may send nothing; it is asked for a sign of life six times
+// in that time.
+const silence = 12 * time.Second
 
 // wire is the connection over which the log comes. It owns its deadlines: the time that
 // passes while nobody takes changes does not count.
 type wire struct {
 	net.Conn
+	patience time.Duration
 	// idle is called before each read that may have to wait, that is when all that has
 	// arrived was looked at.
 	idle func() error
+	lost error // what the last read failed with
 }
 
-func (w *wire) Read(p []byte) (int, error) {
-	if w.idle != nil {
-		if err := w.idle(); err != nil {
-			return 0, err
-		}
+func (w *wire) Read(p []byte) (n int, err error) {
+	if err = w.idle(); err == nil {
+		_ = w.Conn.SetReadDeadline(time.Now().Add(w.patience))
+		n, err = w.Conn.Read(p)
 	}
-	_ = w.Conn.SetReadDeadline(time.Now().Add(patience))
-	return w.Conn.Read(p)
+	w.lost = err
+	return n, err
 }
 
 func (w *wire) Write(p []byte) (int, error) {
@@ -201,8 +202,8 @@ func (c *connector) newDump(o dumpOptions) *dump {
 	d := &dump{handle: o.handle, idle: o.idle}
 	cfg := replication.BinlogSyncerConfig{
 		ServerID: o.id, Flavor: gomysql.MySQLFlavor, Host: c.host, User: c.user, Password: c.password,
-		RawModeEnabled: true, VerifyChecksum: true, DisableRetrySync: true, DiscardGTIDSet: true, HeartbeatPeriod: heartbeat,
-		Dialer: d.dialer(c.dial), Logger: slog.New(slog.DiscardHandler), SynchronousEventHandler: d, EventCacheCount: 1,
+		RawModeEnabled: true, VerifyChecksum: true, DisableRetrySync: true, DiscardGTIDSet: true, HeartbeatPeriod: c.patience / 6,
+		Dialer: d.dialer(c.dial, c.patience), Logger: slog.New(slog.DiscardHandler), SynchronousEventHandler: d, EventCacheCount: 1,
 		Option: func(conn *client.Conn) error {
 			// The server would end a connection that takes nothing for a minute.
 			if _, err := conn.Execute("SET SESSION net_write_timeout = 31536000"); err != nil {
@@ -238,7 +239,7 @@ func (d *dump) beforeRead() error {
 
 // dialer keeps hold of the connections. Once the dump has ended it opens none: the
 // library would, only to end the one that is closed already.
-func (d *dump) dialer(dial DialFunc) client.Dialer {
+func (d *dump) dialer(dial DialFunc, patience time.Duration) client.Dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		d.mu.Lock()
 		ended := d.ended
@@ -250,7 +251,7 @@ func (d *dump) dialer(dial DialFunc) client.Dialer {
 		if err != nil {
 			return nil, err
 		}
-		w := &wire{Conn: conn, idle: d.beforeRead}
+		w := &wire{Conn: conn, patience: patience, idle: d.beforeRead}
 		d.mu.Lock()
 		d.wires = append(d.wires, w)
 		d.mu.Unlock()
@@ -281,14 +282,16 @@ func (d *dump) run(ctx context.Context, set gomysql.GTIDSet, file string, pos ui
 	} else {
 		stream, err = d.syncer.StartSync(gomysql.Position{Name: file, Pos: uint32(pos)})
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = stream.GetEvent(ctx) // handle takes the events: what comes here is the end
+		d.cut()
+		d.syncer.Close()
 	}
-	_, err = stream.GetEvent(ctx) // handle takes the events: what comes here is the end
-	d.cut()
-	d.syncer.Close()
-	if d.failed != nil {
+	switch {
+	case d.failed != nil:
 		return d.failed
+	case number(err) == 0 && len(d.wires) > 0 && d.wires[0].lost != nil: // as it was, not as the library tells it
+		return d.wires[0].lost
 	}
 	return err
 }

@@ -111,7 +111,7 @@ func openRoot(tb testing.TB, a address, name string) *sql.DB {
 	tb.Helper()
 	cfg := driversql.NewConfig()
 	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.DBName = a.user, a.password, "tcp", a.host, name
-	cfg.Collation = "utf8mb4_general_ci"
+	cfg.Collation, cfg.Logger = "utf8mb4_general_ci", &driversql.NopLogger{}
 	c, err := driversql.NewConnector(cfg)
 	if err != nil {
 		tb.Fatal(err)
@@ -252,7 +252,12 @@ func start(tb testing.TB, db *testDB, tables ...string) *running {
 
 func startWith(tb testing.TB, db *testDB, cfg Config, tables ...string) *running {
 	tb.Helper()
-	s := newSource(tb, cfg, db.notes)
+	return run(tb, newSource(tb, cfg, db.notes), db, tables...)
+}
+
+// run is start for a source that was made already.
+func run(tb testing.TB, s *Source, db *testDB, tables ...string) *running {
+	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	state, err := s.Prepare(ctx, db.notes.last(), db.notes.save)
 	if err != nil {

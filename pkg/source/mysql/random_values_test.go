@@ -69,7 +69,7 @@ func TestRandomValues(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		r := rand.New(rand.NewPCG(seed, 1))
-		run := start(t, db, "v")
+		reader := start(t, db, "v")
 		const rows = 400
 		var keys [][]string
 		for id := range rows {
@@ -96,7 +96,7 @@ func TestRandomValues(t *testing.T) {
 			db.exec("insert into v values (" + strings.Join(cols, ", ") + ")")
 			keys = append(keys, []string{strconv.Itoa(id)})
 		}
-		got, err := run.Rows(context.Background(), db.table("v"), []string{"id"}, keys)
+		got, err := reader.Rows(context.Background(), db.table("v"), []string{"id"}, keys)
 		if err != nil || len(got.Rows) != rows {
 			t.Fatalf("%d rows, error %v", len(got.Rows), err)
 		}
@@ -105,7 +105,7 @@ func TestRandomValues(t *testing.T) {
 			byID[row[0].Text] = row
 		}
 		for range rows {
-			c := run.row()
+			c := reader.row()
 			for i, v := range c.After {
 				if w := byID[c.After[0].Text][i]; v != w {
 					t.Errorf("%s: the log has %v, the table %v", c.Table.Columns[i].Name, v, w)

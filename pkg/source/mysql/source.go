@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -285,14 +286,13 @@ func (s *Source) readableMariaDB(ctx context.Context, c *sql.Conn, at place) err
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	var oldest sql.NullString
-	var newest string
-	if err := c.QueryRowContext(ctx, "SELECT BINLOG_GTID_POS(?, 4), @@GLOBAL.gtid_binlog_pos", names[0]).Scan(&oldest, &newest); err != nil {
-		return fmt.Errorf("read GTIDs: %w", err)
-	}
-	start, err := parseMariaDBSet(oldest.String)
+	start, err := listedGTIDs(ctx, c, names[0])
 	if err != nil {
 		return err
+	}
+	var newest string
+	if err := c.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&newest); err != nil {
+		return fmt.Errorf("read GTIDs: %w", err)
 	}
 	has, err := parseMariaDBSet(newest)
 	if err != nil {
@@ -305,6 +305,35 @@ func (s *Source) readableMariaDB(ctx context.Context, c *sql.Conn, at place) err
 		return &behindError{fmt.Sprintf("the server's log ends at %s, before %s that was read: it is behind, or was restored to an older state", has, at.set)}
 	}
 	return nil
+}
+
+// listedGTIDs gives what lies before a file of MariaDB's log, which stands at its
+// beginning.
+func listedGTIDs(ctx context.Context, c *sql.Conn, file string) (*executed, error) {
+	list := ""
+	err := each(ctx, c, "SHOW BINLOG EVENTS IN '"+strings.ReplaceAll(file, "'", "''")+"' LIMIT 3", nil, func(scan func(...any) error) error {
+		var name, kind, info string
+		var pos, id, end uint64
+		err := scan(&name, &pos, &kind, &id, &end, &info)
+		if kind == "Gtid_list" {
+			list = strings.Trim(info, "[]")
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the beginning of the log: %w", err)
+	}
+	all, err := parseMariaDBSet("")
+	for _, part := range strings.Split(list, ",") { // of each domain and server, the last one of a domain at the end
+		if part = strings.TrimSpace(part); part == "" || err != nil {
+			continue
+		}
+		var g gtid
+		if g, err = parseMariaDB(part); err == nil && g.sequence >= all.domains[g.domain].sequence {
+			all.add(g)
+		}
+	}
+	return all, err
 }
 
 func parseMariaDBSet(text string) (*executed, error) {

@@ -146,14 +146,14 @@ func (s *Source) emit(ctx context.Context, dec *decoder, out chan<- source.Batch
 
 // streamError says which of the server's errors end Run.
 func (s *Source) streamError(err error) error {
-	if number(err) != errReadingLog {
-		return fmt.Errorf("read log: %w", err)
-	}
 	text := rootText(err)
-	if strings.Contains(text, "server_uuid/server_id") { // one number for every reason
-		return fmt.Errorf("another reader has the same server_id and took the log over: give each one of its own: %s", text)
+	switch {
+	case strings.Contains(text, "server_uuid/server_id"), strings.Contains(text, "same server_id"): // under the number of other errors, too
+		return fmt.Errorf("another reader has the same server_id and takes the log over: give each one of its own: %s", text)
+	case number(err) == errReadingLog:
+		return lost(s.cfg.Name, "the server cannot send its log from where it was read last: %s", text)
 	}
-	return lost(s.cfg.Name, "the server cannot send its log from where it was read last: %s", text)
+	return fmt.Errorf("read log: %w", err)
 }
 
 // look gives a table as it is in the catalog now, nil if there is none, and reads the log
