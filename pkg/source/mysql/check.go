@@ -5,9 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
@@ -161,47 +159,6 @@ func (c *check) tables(ctx context.Context, conn *sql.Conn) error {
 	}
 	if db := c.s.connector.db; db != "" && n == 0 {
 		c.add(source.LevelWarn, "the user sees no table in database "+db, "GRANT SELECT ON "+quote(db)+".* TO …;")
-	}
-	return nil
-}
-
-// cascading says whether changes that foreign keys make are left out of the log.
-func (s *server) cascading() bool {
-	return s.mariadb || s.version < 90600 || s.vars["innodb_native_foreign_keys"] == "ON"
-}
-
-// maxCascades is how many tables are named.
-const maxCascades = 20
-
-// cascades names the tables that foreign keys change without the log's knowing.
-func (c *check) cascades(ctx context.Context, conn *sql.Conn) error {
-	if !c.srv.cascading() {
-		return nil
-	}
-	found := map[string][]string{}
-	var names []string
-	err := each(ctx, conn, `SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, UPDATE_RULE, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS
-		WHERE UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') ORDER BY 1, 2, 3`, nil,
-		func(scan func(...any) error) error {
-			var schema, table, key, update, del string
-			err := scan(&schema, &table, &key, &update, &del)
-			name := schema + "." + table
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-			found[name] = append(found[name], fmt.Sprintf("%s (ON UPDATE %s ON DELETE %s)", key, update, del))
-			return err
-		})
-	if err != nil {
-		return fmt.Errorf("read foreign keys: %w", err)
-	}
-	for i, name := range names {
-		if i == maxCascades {
-			c.add(source.LevelWarn, fmt.Sprintf("and %d more tables like that", len(names)-i), "")
-			break
-		}
-		c.add(source.LevelWarn, fmt.Sprintf("foreign keys change rows of %s by themselves, which the log does not hold, so that triggers do not see it: %s", name, strings.Join(found[name], ", ")),
-			"let the application change these rows (Django does), or use RESTRICT")
 	}
 	return nil
 }

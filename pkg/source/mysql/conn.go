@@ -15,6 +15,8 @@ import (
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 	driversql "github.com/go-sql-driver/mysql"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 const (
@@ -181,6 +183,7 @@ type dump struct {
 	handle func(*replication.BinlogEvent) error
 	idle   func() error
 	failed error // what handle or idle returned
+	inside bool  // the server let the user in
 
 	mu    sync.Mutex
 	wires []*wire
@@ -205,6 +208,7 @@ func (c *connector) newDump(o dumpOptions) *dump {
 		RawModeEnabled: true, VerifyChecksum: true, DisableRetrySync: true, DiscardGTIDSet: true, HeartbeatPeriod: c.patience / 6,
 		Dialer: d.dialer(c.dial, c.patience), Logger: slog.New(slog.DiscardHandler), SynchronousEventHandler: d, EventCacheCount: 1,
 		Option: func(conn *client.Conn) error {
+			d.inside = true
 			// The server would end a connection that takes nothing for a minute.
 			if _, err := conn.Execute("SET SESSION net_write_timeout = 31536000"); err != nil {
 				return fmt.Errorf("prepare connection: %w", err)
@@ -290,6 +294,8 @@ func (d *dump) run(ctx context.Context, set gomysql.GTIDSet, file string, pos ui
 	switch {
 	case d.failed != nil:
 		return d.failed
+	case d.inside && number(err) == errAccessDenied: // the number of a wrong password, too
+		return &source.HaltError{State: stateMisconfig, Reason: "the user may not read the log", Mend: "GRANT REPLICATION SLAVE ON *.* TO it; waltrigger check --grants prints the SQL"}
 	case number(err) == 0 && len(d.wires) > 0 && d.wires[0].lost != nil: // as it was, not as the library tells it
 		return d.wires[0].lost
 	}
