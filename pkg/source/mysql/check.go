@@ -76,7 +76,7 @@ func (c *check) log(ctx context.Context, conn *sql.Conn) error {
 	defer cancel()
 	enough := errors.New("enough")
 	d := c.s.connector.newDump(dumpOptions{
-		id: c.s.cfg.readerID(), mariadb: c.srv.mariadb, tls: c.srv.tls,
+		id: anyReader(), mariadb: c.srv.mariadb, tls: c.srv.tls,
 		prepare: func(conn *client.Conn) error { return sameServer(conn, c.srv) },
 		handle: func(e *replication.BinlogEvent) error {
 			if _, ok := e.Event.(*replication.FormatDescriptionEvent); ok {

@@ -53,8 +53,12 @@ func (c Config) readerID() uint32 {
 	if c.ServerID != 0 {
 		return uint32(c.ServerID)
 	}
-	return 1<<31 | rand.Uint32()
+	return anyReader()
 }
+
+// anyReader is a number that nobody else has, of a reader that does not stay: it must not
+// take the log away from the one that does.
+func anyReader() uint32 { return 1<<31 | rand.Uint32() }
 
 // address is a URL taken apart.
 type address struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -284,6 +285,9 @@ func (d *dump) run(ctx context.Context, set gomysql.GTIDSet, file string, pos ui
 	if set != nil {
 		stream, err = d.syncer.StartSyncGTID(set)
 	} else {
+		if pos > math.MaxUint32 {
+			d.handle, pos = passOver(pos, d.handle), fileStart
+		}
 		stream, err = d.syncer.StartSync(gomysql.Position{Name: file, Pos: uint32(pos)})
 	}
 	if err == nil {

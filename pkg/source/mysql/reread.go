@@ -17,7 +17,7 @@ var errEndOfGroup = errors.New("end of group")
 func (s *Source) reread(ctx context.Context, srv *server, at groupPlace, read *executed, handle func(*replication.EventHeader, []byte) error) error {
 	r := &rereader{at: at, srv: srv, handle: handle}
 	d := s.connector.newDump(dumpOptions{
-		id: s.cfg.readerID(), mariadb: srv.mariadb, tls: srv.tls,
+		id: anyReader(), mariadb: srv.mariadb, tls: srv.tls,
 		prepare: func(c *client.Conn) error { return sameServer(c, srv) },
 		handle:  r.event,
 	})
@@ -90,7 +90,7 @@ func (r *rereader) event(e *replication.BinlogEvent) error {
 func (s *Source) scan(ctx context.Context, srv *server, at groupPlace, end logEnd, handle func(*replication.EventHeader, []byte) error) error {
 	file, pos, checksum := at.File, at.Pos, false
 	d := s.connector.newDump(dumpOptions{
-		id: s.cfg.readerID(), mariadb: srv.mariadb, tls: srv.tls,
+		id: anyReader(), mariadb: srv.mariadb, tls: srv.tls,
 		prepare: func(c *client.Conn) error { return sameServer(c, srv) },
 		handle: func(e *replication.BinlogEvent) error {
 			switch f := e.Event.(type) {

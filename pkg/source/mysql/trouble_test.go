@@ -385,6 +385,12 @@ func TestSameServerID(t *testing.T) {
 		r := startWith(t, db, cfg, "item")
 		db.exec("insert into item values (1)")
 		r.want("insert item -> (id=1)")
+		checked(t, cfg) // leaves the reader alone
+		db.exec("insert into item values (11)")
+		r.want("insert item -> (id=11)")
+		if n := r.Status().Reconnects; n != 0 {
+			t.Errorf("%d reconnects after a check", n)
+		}
 		db.notes = &memory{}
 		other := startWith(t, db, cfg, "item")
 		if !db.mariadb { // MySQL tells readers apart by more than their numbers
