@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 )
 
@@ -49,11 +49,10 @@ func decodeStart(h *replication.EventHeader, b []byte) (groupStart, error) {
 	}
 	var e replication.GTIDEvent
 	if h.EventType == replication.GTID_TAGGED_LOG_EVENT {
-		var tagged replication.GtidTaggedLogEvent
-		if err := tagged.Decode(b); err != nil {
+		var err error
+		if e, err = decodeTagged(b); err != nil {
 			return s, fmt.Errorf("decode GTID: %w", err)
 		}
-		e = tagged.GTIDEvent
 	} else {
 		if len(b) < 25 {
 			return s, fmt.Errorf("decode GTID: event is cut short")
@@ -71,6 +70,18 @@ func decodeStart(h *replication.EventHeader, b []byte) (groupStart, error) {
 		copy(s.name.sid[:], e.SID)
 	}
 	return s, nil
+}
+
+// decodeTagged reads a name with a tag. The library panics on an event that is cut short.
+func decodeTagged(b []byte) (e replication.GTIDEvent, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("event is cut short")
+		}
+	}()
+	var tagged replication.GtidTaggedLogEvent
+	err = tagged.Decode(b)
+	return tagged.GTIDEvent, err
 }
 
 // query is a statement in the log.
@@ -96,7 +107,7 @@ func decodeQuery(h *replication.EventHeader, b []byte) (query, error) {
 	q.text = c.b
 	if h.EventType == replication.MARIADB_QUERY_COMPRESSED_EVENT {
 		var err error
-		if q.text, err = gomysql.DecompressMariadbData(c.b); err != nil {
+		if q.text, err = uncompressedEvent(c.b); err != nil {
 			return q, fmt.Errorf("decode statement: %w", err)
 		}
 	}

@@ -306,7 +306,7 @@ func (d *decoder) rows(ctx context.Context, c *cached, e *rowsEvent) error {
 	if err := d.reshape(ctx, c); err != nil {
 		return err
 	}
-	for rest := e.rows; len(rest) > 0; {
+	for rest, lone := e.rows, e.lone(); len(rest) > 0 || lone; lone = false {
 		d.ordinal++
 		if c.sh == nil || d.ordinal <= d.skip {
 			var ok bool

@@ -18,8 +18,8 @@ func TestImages(t *testing.T) {
 		withMetadata(t, db, func(t *testing.T) {
 			db.notes = &memory{}
 			db.exec("create table doc (id int, body longtext, n int, part int, extra int default 5, primary key (part, id))")
-			db.exec("create table loose (a int, b int)")
-			r := start(t, db, "doc", "loose")
+			db.exec("create table loose (a int, b int)\ncreate table bare (a int default 7, b int)")
+			r := start(t, db, "doc", "loose", "bare")
 			db.exec(`set binlog_row_image = 'MINIMAL'
 				insert into doc (id, part, body) values (1, 1, 'x')
 				update doc set n = 2 where id = 1
@@ -57,7 +57,17 @@ func TestImages(t *testing.T) {
 				update doc full (id=1 body="z" n=1 part=1 extra=5) -> (id=1 body="z" n=7 part=1 extra=5)`)
 			db.exec("insert into loose values (9, 9)") // what changed nothing is not in the log
 			r.want(`insert loose -> (a=9 b=9)`)
-			db.exec("drop table doc, loose")
+			db.exec(`set binlog_row_image = 'MINIMAL'
+				insert into bare () values ()
+				set binlog_row_image = 'FULL'
+				insert into bare () values ()`)
+			if db.mariadb {
+				r.want("insert bare -> (a=7 b=null)")
+			} else {
+				r.want("insert bare -> ()") // a row of no bytes
+			}
+			r.want("insert bare -> (a=7 b=null)")
+			db.exec("drop table doc, loose, bare")
 		})
 	})
 }

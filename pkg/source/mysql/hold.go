@@ -170,7 +170,7 @@ func (a *ahead) rows(h *replication.EventHeader, b []byte) error {
 	if err != nil {
 		return err
 	}
-	for rest := e.rows; len(rest) > 0; {
+	for rest, lone := e.rows, e.lone(); len(rest) > 0 || lone; lone = false {
 		a.ordinal++
 		if rest, ok = e.skip(rest); !ok {
 			break

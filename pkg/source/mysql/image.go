@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
@@ -85,6 +84,10 @@ type rowsEvent struct {
 	rows    []byte
 	partial bool // new rows may hold parts of JSON documents
 }
+
+// lone reports whether the event holds one row without bytes: of a minimal image, the row
+// of an INSERT that names no column.
+func (e *rowsEvent) lone() bool { return len(e.rows) == 0 && e.held[0] == 0 && e.op == change.Insert }
 
 // skipImage goes over one row image.
 func (e *rowsEvent) skipImage(present bitmap, held int, b []byte) ([]byte, bool) {
@@ -246,9 +249,12 @@ func decodeRows(t replication.EventType, m *tableMap, b []byte) (*rowsEvent, err
 	e.rows = c.b
 	if t >= replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1 {
 		var err error
-		if e.rows, err = gomysql.DecompressMariadbData(c.b); err != nil {
+		if e.rows, err = uncompressedEvent(c.b); err != nil {
 			return nil, fmt.Errorf("decode rows of %s: %w", m.name, err)
 		}
+	}
+	if e.held[0]+e.held[1] == 0 && len(e.rows) > 0 {
+		return nil, fmt.Errorf("decode rows of %s: event holds bytes of no column", m.name)
 	}
 	return e, nil
 }

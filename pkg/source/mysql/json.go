@@ -65,7 +65,11 @@ func appendJSONValue(dst []byte, kind byte, b []byte, depth int) ([]byte, error)
 		if !need(8) {
 			return dst, errJSON
 		}
-		return appendJSONDouble(dst, math.Float64frombits(binary.LittleEndian.Uint64(b))), nil
+		f := math.Float64frombits(binary.LittleEndian.Uint64(b))
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return dst, errJSON
+		}
+		return appendJSONDouble(dst, f), nil
 	case jsonString:
 		s, ok := sized(b)
 		if !ok {

@@ -87,14 +87,14 @@ func decodeTableMap(b []byte, mariadb bool) (*tableMap, error) {
 		t.types[i] = readType(kind, &meta)
 	}
 	if c.bad || meta.bad {
-		return nil, fmt.Errorf("decode table map of %s: event is cut short", t.name)
+		return nil, fmt.Errorf("decode table map of %s: event is cut short or malformed", t.name)
 	}
 	for len(c.b) > 0 && !c.bad {
 		field := c.byte()
 		t.extra.read(field, cursor{b: c.take(c.packed())})
 	}
-	if c.bad {
-		return nil, fmt.Errorf("decode table map of %s: event is cut short", t.name)
+	if c.bad || t.extra.full() && len(t.extra.names) != len(columns) {
+		return nil, fmt.Errorf("decode table map of %s: event is cut short or malformed", t.name)
 	}
 	t.extra.spread(t.types, mariadb)
 	return t, nil
@@ -109,12 +109,25 @@ func readType(kind byte, meta *cursor) wireType {
 		if hi&0x30 != 0x30 {
 			w = wireType{kind: hi | 0x30, meta: uint16(lo) | uint16(hi&0x30^0x30)<<4}
 		}
+		if w.kind != wireString && w.kind != wireEnum && w.kind != wireSet {
+			meta.bad = true
+		}
 		return w
 	case wireDecimal:
-		return wireType{kind, uint16(meta.byte())<<8 | uint16(meta.byte())}
+		digits, scale := meta.byte(), meta.byte()
+		if digits > 65 || scale > digits {
+			meta.bad = true
+		}
+		return wireType{kind, uint16(digits)<<8 | uint16(scale)}
 	case wireVarchar, wireVarString, wireBit, wireVarcharComp:
 		return wireType{kind, meta.uint16()}
-	case wireBlob, wireBlobComp, wireDouble, wireFloat, wireGeometry, wireVector, wireJSON, wireTime2, wireDateTime2, wireTimestamp2:
+	case wireTime2, wireDateTime2, wireTimestamp2:
+		digits := meta.byte()
+		if digits > 6 {
+			meta.bad = true
+		}
+		return wireType{kind, uint16(digits)}
+	case wireBlob, wireBlobComp, wireDouble, wireFloat, wireGeometry, wireVector, wireJSON:
 		return wireType{kind, uint16(meta.byte())}
 	}
 	return wireType{kind: kind}
