@@ -150,10 +150,15 @@ func (c *charsets) learn(ctx context.Context, cs *charset, b []byte) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("ask for characters of %s: %w", cs.name, err)
+		return unansweredError{fmt.Errorf("ask for characters of %s: %w", cs.name, err)}
 	}
 	return nil
 }
+
+// unansweredError says that a question to the server failed; asked again it may not.
+type unansweredError struct{ error }
+
+func (e unansweredError) Unwrap() error { return e.error }
 
 // splitter says how many bytes the first character has.
 func splitter(name string) func(b []byte) int {

@@ -3,6 +3,7 @@ package mysql
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -321,7 +322,10 @@ func (d *decoder) rows(ctx context.Context, c *cached, e *rowsEvent) error {
 		before := len(rest)
 		ch, left, err := d.row(ctx, c.sh, e, rest)
 		if err != nil {
-			return fmt.Errorf("decode rows of %s: %w", c.name, err)
+			if err = fmt.Errorf("decode rows of %s: %w", c.name, err); errors.As(err, new(unansweredError)) {
+				return err
+			}
+			return permanentError{err}
 		}
 		rest = left
 		if err := d.emit(ctx, ch, before-len(rest)); err != nil {
