@@ -104,7 +104,8 @@ type TableInfo struct {
 	PrimaryKey     []string
 	ForeignKeys    []ForeignKey
 	Identity       change.Identity
-	IdentityUsable bool // updates and deletes can be published without harm
+	IdentityUsable bool   // updates and deletes can be published without harm
+	Mend           string // where Identity is not full: the SQL that makes the log hold whole old rows
 	InSearchPath   bool
 	Partitioned    bool
 	Leaf           bool // a partition of another table

@@ -155,7 +155,7 @@ func (s *Source) readTables(ctx context.Context, c *sql.Conn, srv *server) ([]so
 	var out []source.TableInfo
 	err := each(ctx, c, `SELECT t.TABLE_SCHEMA, t.TABLE_NAME, t.CREATE_OPTIONS LIKE '%partitioned%' FROM information_schema.TABLES t WHERE `+baseTables, nil,
 		func(scan func(...any) error) error {
-			t := source.TableInfo{IdentityUsable: true, Identity: srv.rowImage()}
+			t := source.TableInfo{IdentityUsable: true, Identity: srv.rowImage(), Mend: "SET GLOBAL binlog_row_image = 'FULL'"}
 			var partitioned sql.NullBool
 			err := scan(&t.Schema, &t.Name, &partitioned)
 			t.InSearchPath, t.Partitioned = t.Schema == s.connector.db, partitioned.Bool
