@@ -148,7 +148,7 @@ func TestMySQLExample(t *testing.T) {
 	eachMySQL(t, func(t *testing.T, db *mysqlDatabase) {
 		hook := newReceiver(t)
 		p := startDaemon(t, db.url, loopback+dynamicValues)
-		out := p.create(aim(example3, hook.URL))
+		p.create(aim(example3, hook.URL))
 		db.exec("INSERT INTO @@myapp_customer VALUES (1, 'O\\'Brien', 'o@example.com')")
 		db.exec("INSERT INTO @@myapp_product VALUES (1, 'Tea', '')")
 		db.exec("INSERT INTO @@myapp_sale VALUES (7, 1, 1, 3)")
@@ -181,7 +181,7 @@ func TestMySQLExample(t *testing.T) {
 		if got := hook.wait(t, 1)[0].Body; !strings.Contains(got, `"operation":"insert"`) || !strings.Contains(got, `"instance":{"id":1,"k":1,"seq":2}`) {
 			t.Errorf("got %s", got)
 		}
-		// A column that a template names is dropped while the daemon is down.
+		// The table changes while the daemon is down.
 		p.stop()
 		db.exec("UPDATE @@myapp_sale SET quantity = 4")
 		db.exec("ALTER TABLE @@myapp_sale ADD note varchar(10) DEFAULT 'x' FIRST")
@@ -189,7 +189,29 @@ func TestMySQLExample(t *testing.T) {
 		hook.reset()
 		p.start()
 		hook.wait(t, 2)
-		_ = out
+	})
+}
+
+// TestMySQLUnseen: a session that has its statements logged is noticed.
+func TestMySQLUnseen(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, db *mysqlDatabase) {
+		hook := newReceiver(t)
+		p := startDaemon(t, db.url, loopback)
+		p.create(strings.Replace(fmt.Sprintf(ledgerTrigger, hook.URL), `"public"`, fmt.Sprintf("%q", db.name), 1))
+		s := db.session().(*mysqlSession)
+		defer s.close()
+		if err := s.run("SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO ledger (k, seq) VALUES (1, 1)", "SET SESSION binlog_format = 'ROW'", "INSERT INTO ledger (k, seq) VALUES (1, 2)"); err != nil {
+			t.Fatal(err)
+		}
+		if got := hook.wait(t, 1)[0].Body; got != "1 2" {
+			t.Errorf("got %s", got)
+		}
+		if st := p.source(); fmt.Sprint(st["unseen_statements"]) != "1" || !strings.Contains(fmt.Sprint(st["detail"]), "changed rows which the log does not hold: 1; ") {
+			t.Errorf("source %v", st)
+		}
+		if !strings.Contains(p.metrics(), `waltrigger_source_unseen_statements_total{source="shop"} 1`) {
+			t.Error("the metrics do not count it")
+		}
 	})
 }
 

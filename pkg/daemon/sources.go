@@ -265,7 +265,7 @@ func (t *tail) status(lease store.Lease, active bool) api.Source {
 		s.Detail = strings.TrimPrefix(s.Detail+"; "+why, "; ")
 	}
 	out.State, out.Detail, out.Received, out.Acked = s.State, s.Detail, string(s.Received), string(s.Acked)
-	out.LagBytes, out.Events, out.Reconnects = s.LagBytes, s.Events, s.Reconnects
+	out.LagBytes, out.Events, out.Reconnects, out.Unseen = s.LagBytes, s.Events, s.Reconnects, s.Unseen
 	return out
 }
 

@@ -121,7 +121,7 @@ func (s *Source) Status() source.Status {
 		st.Unseen = p.unseen
 		p.mu.Unlock()
 		if st.Unseen > 0 {
-			detail := fmt.Sprintf("%d statements changed rows that the log does not hold: a session has set binlog_format", st.Unseen)
+			detail := fmt.Sprintf("statements that changed rows which the log does not hold: %d; a session has set binlog_format", st.Unseen)
 			if st.Detail != "" {
 				detail = st.Detail + "; " + detail
 			}
