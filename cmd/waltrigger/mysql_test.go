@@ -181,6 +181,13 @@ func TestMySQLExample(t *testing.T) {
 		if got := hook.wait(t, 1)[0].Body; !strings.Contains(got, `"operation":"insert"`) || !strings.Contains(got, `"instance":{"id":1,"k":1,"seq":2}`) {
 			t.Errorf("got %s", got)
 		}
+		hook.reset()
+		p.create(fmt.Sprintf(`{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"myapp","model_name":"product"}],"webhooks":[{"url":%q}],"payload_format":"debezium"}`, hook.URL))
+		db.exec("INSERT INTO @@myapp_product VALUES (2, 'Coffee', '')")
+		if got := hook.wait(t, 1)[0].Body; !strings.Contains(got, `"connector":"mysql","name":"shop","ts_ms":`) || !strings.Contains(got, fmt.Sprintf(`"db":%q,"table":"myapp_product"`, db.name)) || !strings.Contains(got, `"gtid":"`) {
+			t.Errorf("got %s", got)
+		}
+		hook.reset()
 		// The table changes while the daemon is down.
 		p.stop()
 		db.exec("UPDATE @@myapp_sale SET quantity = 4")

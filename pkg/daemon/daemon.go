@@ -293,7 +293,15 @@ func (d *daemon) ready(ctx context.Context) []api.Ready {
 func (d *daemon) pipelineConfig(s config.Source) pipeline.Config {
 	c := pipeline.DefaultConfig()
 	c.Hidden = d.surround.hidden
-	c.Origin = payload.Origin{Connector: "postgresql", Version: d.version, Database: s.Postgres().Database()}
+	c.Origin = payload.Origin{Connector: "postgresql", Version: d.version}
+	switch {
+	case !s.IsMySQL():
+		c.Origin.Database = s.Postgres().Database()
+	case strings.HasPrefix(string(s.URL), "mariadb:"):
+		c.Origin.Connector = "mariadb"
+	default:
+		c.Origin.Connector = "mysql"
+	}
 	c.Window = d.cfg.Delivery.Window
 	c.Grace = d.cfg.Delivery.ShutdownGrace.Std()
 	return c
