@@ -40,12 +40,9 @@ func (s *Source) Rows(ctx context.Context, table source.TableName, columns []str
 		return out, errors.New("read rows: no keys")
 	}
 	err := s.rows.do(ctx, func(c *sql.Conn) error {
-		srv := s.known.Load()
-		var err error
-		if srv == nil {
-			if srv, err = s.server(ctx, c); err != nil {
-				return err
-			}
+		srv, err := s.knownServer(ctx, c)
+		if err != nil {
+			return err
 		}
 		sh, err := s.rowShape(ctx, c, srv, table)
 		if err != nil {
@@ -61,6 +58,14 @@ func (s *Source) Rows(ctx context.Context, table source.TableName, columns []str
 		return source.RowSet{}, fmt.Errorf("read rows of %s: %w", table, err)
 	}
 	return out, nil
+}
+
+// knownServer is the server as it was asked last, or now.
+func (s *Source) knownServer(ctx context.Context, c *sql.Conn) (*server, error) {
+	if srv := s.known.Load(); srv != nil {
+		return srv, nil
+	}
+	return s.server(ctx, c)
 }
 
 // rowShape is called in the turn of s.rows, which guards shapes.
@@ -189,10 +194,7 @@ func (s *Source) awaitCommits(ctx context.Context, c *sql.Conn, srv *server, out
 
 // selection builds the query for keys.
 func (sh *rowShape) selection(columns []string, keys [][]string) (query string, args []any, err error) {
-	var list, named []string
-	for _, c := range sh.def.Columns {
-		list = append(list, quote(c.Name))
-	}
+	var named []string
 	at := make([]int, len(columns))
 	for n, name := range columns {
 		if at[n] = sh.table.Lookup(name); at[n] < 0 || sh.table.Columns[at[n]].Name != name {
@@ -224,9 +226,18 @@ func (sh *rowShape) selection(columns []string, keys [][]string) (query string, 
 	if len(columns) > 1 {
 		what = "(" + what + ")"
 	}
-	query = "SELECT " + strings.Join(list, ", ") + " FROM " + quoted(source.TableName{Schema: sh.table.Schema, Name: sh.table.Name}) +
+	query = "SELECT " + sh.list() + " FROM " + quoted(source.TableName{Schema: sh.table.Schema, Name: sh.table.Name}) +
 		" WHERE " + what + " IN (" + strings.TrimSuffix(strings.Repeat(one+", ", len(keys)), ", ") + ")"
 	return query, args, nil
+}
+
+// list names all columns.
+func (sh *rowShape) list() string {
+	var list []string
+	for _, c := range sh.def.Columns {
+		list = append(list, quote(c.Name))
+	}
+	return strings.Join(list, ", ")
 }
 
 // mark is the placeholder of a column's value. A decimal compared with text would be
