@@ -8,8 +8,10 @@ import (
 	"net/http"
 	neturl "net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -250,6 +252,54 @@ func TestMySQLKill(t *testing.T) {
 		killRepeatedly(t, p, db, hook)
 		close(stop)
 		<-done
+	})
+}
+
+// TestMySQLTakeOver stops, kills and ends the active one of two instances, whose store is
+// on the same server, while tables are altered: the other one goes on with what the first
+// one knew of the tables.
+func TestMySQLTakeOver(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, db *mysqlDatabase) {
+		hook := newReceiver(t)
+		db.exec("CREATE DATABASE " + db.name + "_store")
+		defer db.exec("DROP DATABASE " + db.name + "_store")
+		x := &pair{t: t}
+		for _, who := range []string{"one", "two"} {
+			p := newDaemon(t, db.url, named+"delivery: {max_in_flight: 4}\n")
+			p.rewrite("sqlite:"+filepath.Join(p.dir, "store.db"), "mysql://root:root@"+db.host+"/"+db.name+"_store")
+			p.env = []string{"WHO=" + who}
+			x.ps = append(x.ps, p)
+		}
+		_, standby := x.start()
+		standby.create(strings.Replace(fmt.Sprintf(namedLedger, hook.URL), `"public"`, fmt.Sprintf("%q", db.name), 1))
+		l := &ledger{t: t}
+		l.write(db, 8, 5*time.Millisecond)
+		for round, end := range []func(*process){
+			func(p *process) { p.signal(syscall.SIGSTOP) }, (*process).kill, (*process).stop,
+		} {
+			active, standby := x.roles()
+			db.exec(fmt.Sprintf("ALTER TABLE @@ledger ADD extra%d int DEFAULT %d FIRST", round, round))
+			sent := by(hook.requests(), standby)
+			seen := len(hook.requests())
+			waitFor(t, "sent since", func() bool { return len(hook.requests()) > seen+10 })
+			end(active)
+			db.exec(fmt.Sprintf("ALTER TABLE @@ledger ADD more%d varchar(9) AFTER id", round))
+			waitFor(t, "taken over", func() bool { return by(hook.requests(), standby) > sent })
+			if round == 0 {
+				active.signal(syscall.SIGCONT)
+			} else {
+				active.start()
+			}
+		}
+		l.stop()
+		v := l.settled(t, hook)
+		t.Logf("%+v", v)
+		if v.lost+v.reordered+v.phantom+v.changed != 0 || v.committed < 500 {
+			t.Errorf("%+v, want nothing lost, reordered or invented, and ids that stay", v)
+		}
+		for _, p := range x.ps {
+			p.stop()
+		}
 	})
 }
 

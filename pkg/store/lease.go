@@ -141,7 +141,7 @@ func (h *Held) SaveNotes(ctx context.Context, src string, changed map[string]str
 		if err := save(tx); err != nil {
 			return err
 		}
-		return h.prove(ctx, tx)
+		return h.proveSource(ctx, tx, src)
 	})
 }
 
@@ -169,15 +169,23 @@ func (h *Held) Amend(ctx context.Context, f *deliver.Filter, a deliver.Amendment
 // prove proves that the leases are still held, and keeps it so until tx ends. It comes
 // last, so that signs of life need not wait for all that tx does.
 func (h *Held) prove(ctx context.Context, tx *transaction) error {
+	return h.proven(ctx, tx, `SELECT 1 FROM sources WHERE holder = ?`)
+}
+
+// proveSource is prove for the lease of one source.
+func (h *Held) proveSource(ctx context.Context, tx *transaction, name string) error {
+	return h.proven(ctx, tx, `SELECT 1 FROM sources WHERE holder = ? AND name = ?`, name)
+}
+
+func (h *Held) proven(ctx context.Context, tx *transaction, query string, more ...any) error {
 	if h.holder == "" {
 		return nil
 	}
-	query := `SELECT 1 FROM sources WHERE holder = ?`
 	if tx.d.rowLocks {
 		query += ` FOR UPDATE`
 	}
 	var one int
-	err := tx.QueryRowContext(ctx, query, h.holder).Scan(&one)
+	err := tx.QueryRowContext(ctx, query, append([]any{h.holder}, more...)...).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrTaken
 	}
