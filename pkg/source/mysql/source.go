@@ -189,7 +189,7 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 		if saved.Mark.End != "" {
 			at, err := parsePlace(saved.Mark.End)
 			if err != nil {
-				return saveError{err}
+				return lost(s.cfg.Name, "the saved position %s is none in a binary log: the source was another database", saved.Mark.End)
 			}
 			return s.readable(ctx, c, srv, at, saved.Identity)
 		}

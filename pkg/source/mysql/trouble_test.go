@@ -257,6 +257,21 @@ func TestOtherServer(t *testing.T) {
 	})
 }
 
+// TestOtherProduct: a source whose url led to PostgreSQL before.
+func TestOtherProduct(t *testing.T) {
+	everywhere(t, func(t *testing.T, db *testDB) {
+		s := newSource(t, db.config(), db.notes)
+		defer s.Close()
+		saved := source.State{Identity: "7123/shop/slot", Mark: change.Mark{End: "0/1E2C2AB8"}}
+		_, err := s.Prepare(t.Context(), saved, db.notes.save)
+		wantHalt(t, err, stateResync, "another database")
+		st, seq, err := s.Resync(t.Context(), nil, db.notes.save)
+		if err != nil || seq == 0 || db.notes.last() != st {
+			t.Errorf("resync: %+v, %d, %v", st, seq, err)
+		}
+	})
+}
+
 // TestFailOver goes on with a replica that becomes the primary, in the middle of a
 // transaction and while a Barrier's answer lies ahead of what was read.
 func TestFailOver(t *testing.T) {
