@@ -24,6 +24,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/source/mysql"
 	"github.com/waltrigger/waltrigger/pkg/source/postgres"
 	"github.com/waltrigger/waltrigger/pkg/store"
 )
@@ -56,6 +57,7 @@ type Source struct {
 	Slot            string            `yaml:"slot"`
 	Publication     string            `yaml:"publication"`
 	PublicationMode string            `yaml:"publication_mode"`
+	ServerID        int64             `yaml:"server_id"`
 	ContentTypes    map[string]string `yaml:"content_types"` // app_label.Model -> schema.table
 	Relations       []related.Config  `yaml:"relations"`
 }
@@ -326,9 +328,20 @@ func (c *Config) API() api.Config {
 	return out
 }
 
-// Postgres gives the configuration of the source.
+// Postgres gives the configuration of the source, if it is one.
 func (s Source) Postgres() postgres.Config {
 	return postgres.Config{Name: s.Name, URL: string(s.URL), Slot: s.Slot, Publication: s.Publication, PublicationMode: s.PublicationMode}
+}
+
+// IsMySQL reports whether the source is a MySQL or MariaDB.
+func (s Source) IsMySQL() bool {
+	scheme, _, _ := strings.Cut(string(s.URL), "://")
+	return scheme == "mysql" || scheme == "mariadb"
+}
+
+// MySQL gives the configuration of the source, if it is one.
+func (s Source) MySQL() mysql.Config {
+	return mysql.Config{Name: s.Name, URL: string(s.URL), ServerID: s.ServerID}
 }
 
 // Tables gives the explicit content types: lower-case app_label.model -> table.

@@ -57,12 +57,12 @@ func TestAnnotatedFileIsTheDefault(t *testing.T) {
 
 func TestExamplesOfTheAnnotatedFileAreRight(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([^ \n]|  )`).ReplaceAllString(string(Default()), "$1")
-	c, _, err := load(t, text, "SHOP_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z", "NATS_TOKEN=t", "VAULT_TOKEN=v", "OAUTH2_SECRET=o", "MQTT_PASSWORD=m", "RABBITMQ_PASSWORD=r",
+	c, _, err := load(t, text, "SHOP_PASSWORD=x", "BOOKS_PASSWORD=x", "CI_TOKEN=0123456789abcdef", "SHOP_TOKEN=y", "REDIS_PASSWORD=z", "NATS_TOKEN=t", "VAULT_TOKEN=v", "OAUTH2_SECRET=o", "MQTT_PASSWORD=m", "RABBITMQ_PASSWORD=r",
 		"STORE_KEY=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if len(c.Sources) != 1 || len(c.Admin.Tokens) != 1 || len(c.Brokers) == 0 || len(c.DynamicValues) != 10 || len(c.Triggers) != 1 ||
+	if len(c.Sources) != 2 || len(c.Admin.Tokens) != 1 || len(c.Brokers) == 0 || len(c.DynamicValues) != 10 || len(c.Triggers) != 1 ||
 		len(c.Settings.AllowedContentTypes) != 1 || len(c.Egress.AllowCIDRs) != 1 {
 		t.Errorf("got %s", printed(t, c))
 	}
@@ -103,7 +103,7 @@ func settings(t reflect.Type, path string) []string {
 func TestErrorsAreAllTold(t *testing.T) {
 	_, _, err := load(t, `sources:
   - name: "a b"
-    url: mysql://db/x
+    url: oracle://db/x
     slott: x
   - {name: shop, url: "postgres://u@db/shop"}
   - {name: SHOP, url: "postgres://u@db/shop", slot: S, publication_mode: maybe, content_types: {Customer: x, a.B: s.t, A.b: s.u}, relations: [{table: x, columns: [], name: 1st}]}
@@ -132,8 +132,8 @@ colour: blue
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	want := `w.yaml:3: sources[0].url: must begin with postgres://
-w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, content_types, relations
+	want := `w.yaml:3: sources[0].url: must begin with postgres://, mysql:// or mariadb://
+w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, server_id, content_types, relations
 w.yaml:6: sources[2].slot: "S": want 1 to 63 lower-case letters, digits or _
 w.yaml:6: sources[2].publication_mode: "maybe": want auto, managed or existing
 w.yaml:6: sources[2].name: sources[1] has this name
@@ -181,7 +181,7 @@ w.yaml:27: colour: there is no such setting; there are sources, store, admin, op
     url: postgres://u@db/x
   - {name: shop, url: "postgres://u@db/shop"}
   - {name: SHOP, url: "postgres://u@db/shop", slot: waltrigger_shop, content_types: {Customer: x, a.B: s.t}}
-  - {name: my, url: "mysql://db/x"}
+  - {name: my, url: "mysql://db/x", slot: x}
   - {name: mode, url: "postgres://u@db/shop", publication_mode: maybe}
 store: {url: "oracle:x"}
 admin:
@@ -210,7 +210,8 @@ triggers: ["["]
 		`w.yaml:5: sources[2].slot: sources[1] reads this slot`,
 		`w.yaml:5: sources[2].content_types.Customer: the key must be app_label.ModelName`,
 		`w.yaml:5: sources[2].content_types.Customer: must be schema.table`,
-		`w.yaml:6: sources[3].url: must begin with postgres://`,
+		`w.yaml:6: sources[3].slot: is of PostgreSQL only`,
+		`w.yaml:6: sources[3].url: names no user`,
 		`w.yaml:7: sources[4].publication_mode: "maybe": want`,
 		`w.yaml:8: store.url: the scheme "oracle" is not known`,
 		`w.yaml:10: admin.listen: "0.0.0.0:8080" is reachable from other machines and there is no token: either listen on loopback (127.0.0.1:8080), or set a token`,
@@ -232,7 +233,7 @@ triggers: ["["]
 			t.Errorf("nothing says %s", part)
 		}
 	}
-	if n := strings.Count(err.Error(), "\n"); n != 21 {
+	if n := strings.Count(err.Error(), "\n"); n != 22 {
 		t.Errorf("%d errors:\n%s", n+1, err)
 	}
 }

@@ -83,36 +83,63 @@ func (l *loader) sources(c *Config) {
 	names, slots := map[string]int{}, map[string]int{}
 	for i, s := range c.Sources {
 		at := index("sources", i)
-		if scheme, _, ok := strings.Cut(string(s.URL), "://"); ok && scheme != "postgres" && scheme != "postgresql" {
-			l.at(at+".url", "must begin with postgres://")
+		if scheme, _, ok := strings.Cut(string(s.URL), "://"); ok && scheme != "postgres" && scheme != "postgresql" && !s.IsMySQL() {
+			l.at(at+".url", "must begin with postgres://, mysql:// or mariadb://")
 			continue
 		}
-		for _, err := range s.Postgres().Validate() {
-			setting := at
-			text := err.Error()
-			for _, f := range []string{"name", "url", "slot", "publication", "publication_mode"} {
-				if strings.HasPrefix(text, f+" ") || strings.HasPrefix(text, f+":") {
-					setting = at + "." + f
-					text = strings.TrimPrefix(strings.TrimPrefix(text, f), ":")
-				}
-			}
-			l.at(setting, "%s", strings.TrimSpace(text))
+		if s.IsMySQL() {
+			l.mysqlSource(at, s)
+		} else {
+			l.postgresSource(at, s)
 		}
 		if other, twice := names[strings.ToLower(s.Name)]; twice {
 			l.at(at+".name", "sources[%d] has this name", other)
 		}
 		names[strings.ToLower(s.Name)] = i
-		slot := s.Postgres().WithDefaults().Slot
-		if other, twice := slots[string(s.URL)+"\x00"+slot]; twice {
-			l.at(at+".slot", "sources[%d] reads this slot", other)
+		if !s.IsMySQL() {
+			slot := s.Postgres().WithDefaults().Slot
+			if other, twice := slots[string(s.URL)+"\x00"+slot]; twice {
+				l.at(at+".slot", "sources[%d] reads this slot", other)
+			}
+			slots[string(s.URL)+"\x00"+slot] = i
 		}
-		slots[string(s.URL)+"\x00"+slot] = i
 		l.contentTypes(at+".content_types", s.ContentTypes)
 		for j, r := range s.Relations {
 			for _, f := range r.Check() {
 				l.at(index(at+".relations", j)+"."+f[0], "%s", f[1])
 			}
 		}
+	}
+}
+
+func (l *loader) postgresSource(at string, s Source) {
+	l.settingErrors(at, s.Postgres().Validate(), "name", "url", "slot", "publication", "publication_mode")
+	if s.ServerID != 0 {
+		l.at(at+".server_id", "is of MySQL and MariaDB only")
+	}
+}
+
+func (l *loader) mysqlSource(at string, s Source) {
+	l.settingErrors(at, s.MySQL().Validate(), "name", "url", "server_id")
+	for _, of := range [][2]string{{"slot", s.Slot}, {"publication", s.Publication}, {"publication_mode", s.PublicationMode}} {
+		if of[1] != "" {
+			l.at(at+"."+of[0], "is of PostgreSQL only")
+		}
+	}
+}
+
+// settingErrors tells errors at the settings whose names they begin with.
+func (l *loader) settingErrors(at string, errs []error, settings ...string) {
+	for _, err := range errs {
+		setting := at
+		text := err.Error()
+		for _, f := range settings {
+			if strings.HasPrefix(text, f+" ") || strings.HasPrefix(text, f+":") {
+				setting = at + "." + f
+				text = strings.TrimPrefix(strings.TrimPrefix(text, f), ":")
+			}
+		}
+		l.at(setting, "%s", strings.TrimSpace(text))
 	}
 }
 

@@ -85,7 +85,7 @@ case $mode in
     step go plain_tests
     step race race_tests
     [ ! -x scripts/golden.sh ] || step golden scripts/golden.sh check
-    step django scripts/django.sh
+    step django scripts/django.sh postgres mysql mariadb
     step import scripts/django-import.sh
     step helm scripts/helm.sh
     step image scripts/image.sh check

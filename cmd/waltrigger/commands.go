@@ -82,7 +82,7 @@ func checkCommand(file *string) *cobra.Command {
 	var asJSON, grants bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Prove that the sources can be tailed, or say what to mend", Args: cobra.NoArgs,
-		Long: "check reads the configuration and asks each source for all that tailing needs:\nprivileges, settings, the slot, the publication and the tables. It changes nothing.\nWhat is missing is printed with the SQL that mends it. The exit code is 0 if nothing\nis missing, else 1.",
+		Long: "check reads the configuration and asks each source for all that tailing needs:\nprivileges, settings and tables, of PostgreSQL the slot and the publication. It\nchanges nothing. What is missing is printed with the SQL that mends it. The exit\ncode is 0 if nothing is missing, else 1.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := load(*file, c.ErrOrStderr())
 			if err != nil {

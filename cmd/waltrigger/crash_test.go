@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // ledger writes rows with a sequence number per key, notes each commit, and judges
@@ -24,45 +26,54 @@ type ledger struct {
 	wg       sync.WaitGroup
 }
 
+// ledgerDatabase is where a ledger's rows are written.
+type ledgerDatabase interface {
+	session() ledgerSession
+}
+
+// ledgerSession is one connection to it.
+type ledgerSession interface {
+	begin() error
+	insert(k, seq int) error
+	end(commit bool) error
+	close()
+}
+
 const ledgerTrigger = `{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"public","model_name":"ledger"}],
 	"webhooks":[{"url":%q}],"payload":"{{ instance.k }} {{ instance.seq }}","ordering_key":"{{ instance.k }}"}`
 
 // write starts keys connections, each with a key of its own, that commit as fast as
 // they can or every pause.
-func (l *ledger) write(db *database, keys int, pause time.Duration) {
+func (l *ledger) write(db ledgerDatabase, keys int, pause time.Duration) {
 	l.commits, l.unknown, l.rolled, l.stopping = map[string]bool{}, map[string]bool{}, map[string]bool{}, make(chan struct{})
-	ctx := context.Background()
 	for k := range keys {
-		c := db.connect()
+		s := db.session()
 		l.wg.Go(func() {
-			defer c.Close(ctx)
+			defer s.close()
 			for seq := 1; ; {
 				select {
 				case <-l.stopping:
 					return
 				case <-time.After(pause):
 				}
-				tx, err := c.Begin(ctx)
-				if err != nil {
+				if err := s.begin(); err != nil {
 					l.t.Error(err)
 					return
 				}
 				var rows []string
 				for range 1 + rand.IntN(4) {
-					if _, err := tx.Exec(ctx, "INSERT INTO ledger (k, seq) VALUES ($1, $2)", k, seq); err != nil {
+					if err := s.insert(k, seq); err != nil {
 						l.t.Error(err)
 						return
 					}
 					rows = append(rows, fmt.Sprintf("%d %d", k, seq))
 					seq++
 				}
-				to := l.commits
-				if rand.IntN(10) == 0 {
-					to, err = l.rolled, tx.Rollback(ctx)
-				} else {
-					err = tx.Commit(ctx)
+				to, commit := l.commits, rand.IntN(10) > 0
+				if !commit {
+					to = l.rolled
 				}
-				if err != nil {
+				if err := s.end(commit); err != nil {
 					to = l.unknown
 				}
 				l.mu.Lock()
@@ -74,6 +85,33 @@ func (l *ledger) write(db *database, keys int, pause time.Duration) {
 		})
 	}
 }
+
+// postgresSession is one to PostgreSQL.
+type postgresSession struct {
+	*pgx.Conn
+	tx pgx.Tx
+}
+
+func (d *database) session() ledgerSession { return &postgresSession{Conn: d.connect()} }
+
+func (s *postgresSession) begin() (err error) {
+	s.tx, err = s.Begin(context.Background())
+	return err
+}
+
+func (s *postgresSession) insert(k, seq int) error {
+	_, err := s.tx.Exec(context.Background(), "INSERT INTO ledger (k, seq) VALUES ($1, $2)", k, seq)
+	return err
+}
+
+func (s *postgresSession) end(commit bool) error {
+	if commit {
+		return s.tx.Commit(context.Background())
+	}
+	return s.tx.Rollback(context.Background())
+}
+
+func (s *postgresSession) close() { _ = s.Close(context.Background()) }
 
 func (l *ledger) stop() {
 	close(l.stopping)
@@ -149,13 +187,18 @@ func TestCleanRestartLosesAndRepeatsNothing(t *testing.T) {
 
 // TestKill kills the daemon at random moments: 20 times, in its long form 200 times.
 func TestKill(t *testing.T) {
+	db, hook := newDatabase(t), newReceiver(t)
+	p := startDaemon(t, db.url, loopback)
+	p.create(fmt.Sprintf(ledgerTrigger, hook.URL))
+	killRepeatedly(t, p, db, hook)
+}
+
+func killRepeatedly(t *testing.T, p *process, db ledgerDatabase, hook *receiver) {
+	t.Helper()
 	kills := 20
 	if os.Getenv("WALTRIGGER_TEST_SOAK") == "1" {
 		kills = 200
 	}
-	db, hook := newDatabase(t), newReceiver(t)
-	p := startDaemon(t, db.url, loopback)
-	p.create(fmt.Sprintf(ledgerTrigger, hook.URL))
 	l := &ledger{t: t}
 	l.write(db, 8, 2*time.Millisecond)
 	for range kills {

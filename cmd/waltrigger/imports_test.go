@@ -11,7 +11,7 @@ import (
 // a stage needs of another comes through an argument.
 var imports = map[string][]string{
 	"cmd/waltrigger": {"config", "pkg/daemon", "pkg/django", "pkg/template"},
-	"config":         {"pkg/related", "pkg/source", "pkg/source/postgres", "pkg/payload", "pkg/deliver", "pkg/pipeline", "pkg/store", "pkg/api", "pkg/sink", "pkg/sink/all", "pkg/resolve", "pkg/egress", "pkg/trigger"},
+	"config":         {"pkg/related", "pkg/source", "pkg/source/mysql", "pkg/source/postgres", "pkg/payload", "pkg/deliver", "pkg/pipeline", "pkg/store", "pkg/api", "pkg/sink", "pkg/sink/all", "pkg/resolve", "pkg/egress", "pkg/trigger"},
 	"pkg/api":        {"pkg/trigger", "pkg/sink", "pkg/signal"},
 	"pkg/change":     {},
 	"pkg/deliver":    {"pkg/sink", "pkg/resolve"},

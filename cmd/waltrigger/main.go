@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root := &cobra.Command{
 		Use:           "waltrigger",
 		Short:         "Fire webhooks and messages from a database's write-ahead log",
-		Long:          "waltrigger runs beside an unmodified PostgreSQL, tails its write-ahead log and fires\ntriggers: it sends templated payloads to webhooks and message brokers when rows\nare saved or deleted.",
+		Long:          "waltrigger runs beside an unmodified PostgreSQL, MySQL or MariaDB, tails its log and\nfires triggers: it sends templated payloads to webhooks and message brokers when\nrows are saved or deleted.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

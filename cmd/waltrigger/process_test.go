@@ -69,11 +69,15 @@ func newDaemon(t *testing.T, databaseURL, extra string) *process {
 	p := &process{t: t, dir: t.TempDir(), log: &logText{}}
 	p.api, p.ops = freeAddress(t), freeAddress(t)
 	p.config, p.slot = filepath.Join(p.dir, "waltrigger.yaml"), fmt.Sprintf("slot_%d", time.Now().UnixNano())
-	text := fmt.Sprintf(`sources: [{name: shop, url: %q, slot: %s}]
+	slot := ""
+	if strings.HasPrefix(databaseURL, "postgres") {
+		slot = ", slot: " + p.slot
+	}
+	text := fmt.Sprintf(`sources: [{name: shop, url: %q%s}]
 store: {url: "sqlite:%s"}
 admin: {listen: %q}
 ops: {listen: %q}
-%s`, databaseURL, p.slot, filepath.Join(p.dir, "store.db"), p.api, p.ops, extra)
+%s`, databaseURL, slot, filepath.Join(p.dir, "store.db"), p.api, p.ops, extra)
 	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func sourceCommand(file *string) *cobra.Command {
 		}
 	}
 	list := &cobra.Command{
-		Use: "list", Short: "List the sources, how far they were read and where their slots stand", Args: cobra.NoArgs,
+		Use: "list", Short: "List the sources, how far they were read and where their servers stand", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o, err := operator(c, *file)
 			if err != nil {
@@ -38,11 +38,11 @@ func sourceCommand(file *string) *cobra.Command {
 		},
 	}
 	adopt := step("adopt", "Go on from where an existing slot stands",
-		"adopt lets this store go on from the position that the slot's reader before\nacknowledged, for a slot that this store has never read (store_unknown_slot).",
+		"adopt lets this store go on from the position that the slot's reader before\nacknowledged, for a slot that this store has never read (store_unknown_slot).\nMySQL has no slots, and nothing to adopt.",
 		daemon.Operator.Adopt)
 	var acceptGap bool
-	resync := step("resync", "Go on from now, with a new slot; needs --accept-gap",
-		"resync makes slot and publication anew, for a source whose position is lost\n(resync_required). What was committed in between is not sent: the gap is printed.",
+	resync := step("resync", "Go on from now; needs --accept-gap",
+		"resync lets reading go on from now, for a source whose position is lost\n(resync_required), and makes slot and publication anew. What was committed in\nbetween is not sent: the gap is printed.",
 		func(o daemon.Operator, ctx context.Context, name string) error {
 			if !acceptGap {
 				return errors.New("resync skips what was committed since the source was last read: say so with --accept-gap")
@@ -50,8 +50,8 @@ func sourceCommand(file *string) *cobra.Command {
 			return o.Resync(ctx, name)
 		})
 	resync.Flags().BoolVar(&acceptGap, "accept-gap", false, "what was committed in between is not sent")
-	drop := step("drop", "Drop slot and publication, and forget the source",
-		"drop removes from the database what waltrigger made there, the slot and the\npublication, so that nothing holds back its log, and forgets how far it was read.",
+	drop := step("drop", "Drop what was made in the database, and forget the source",
+		"drop removes from the database what waltrigger made there, of PostgreSQL the slot\nand the publication, so that nothing holds back its log, and forgets how far it\nwas read.",
 		daemon.Operator.Drop)
 	cmd.AddCommand(list, adopt, resync, drop)
 	return cmd

@@ -90,6 +90,7 @@ type Source struct {
 	LagBytes       uint64 `json:"lag_bytes"`
 	Events         uint64 `json:"events"`
 	Reconnects     uint64 `json:"reconnects"`
+	Unseen         uint64 `json:"unseen_statements"`
 }
 
 // ContentType is a table as triggers name it.

@@ -9,13 +9,13 @@ import (
 
 	"github.com/waltrigger/waltrigger/config"
 	"github.com/waltrigger/waltrigger/pkg/related"
-	"github.com/waltrigger/waltrigger/pkg/source/postgres"
+	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 // Report is what Check found of one source.
 type Report struct {
-	Source   string             `json:"source"`
-	Findings []postgres.Finding `json:"findings"`
+	Source   string           `json:"source"`
+	Findings []source.Finding `json:"findings"`
 }
 
 // Check asks each source for all that tailing needs, prints what it finds and reports
@@ -24,7 +24,7 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (o
 	ok = true
 	var reports []Report
 	for _, c := range cfg.Sources {
-		src, err := postgres.New(c.Postgres(), nil, slog.New(slog.DiscardHandler))
+		src, err := openSource(c, notesOf(c.Name, nil), slog.New(slog.DiscardHandler))
 		if err != nil {
 			return false, err
 		}
@@ -33,7 +33,7 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (o
 			return false, err
 		}
 		for _, f := range findings {
-			ok = ok && f.Level != postgres.LevelError
+			ok = ok && f.Level != source.LevelError
 		}
 		reports = append(reports, Report{c.Name, findings})
 	}
@@ -58,7 +58,7 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (o
 }
 
 // checkRelations looks at the relations of the configuration, if the source can be asked.
-func checkRelations(ctx context.Context, src *postgres.Source, c config.Source) []postgres.Finding {
+func checkRelations(ctx context.Context, src source.Source, c config.Source) []source.Finding {
 	if len(c.Relations) == 0 {
 		return nil
 	}
@@ -66,9 +66,9 @@ func checkRelations(ctx context.Context, src *postgres.Source, c config.Source) 
 	if err != nil {
 		return nil // what keeps it from answering is told
 	}
-	var out []postgres.Finding
+	var out []source.Finding
 	for _, p := range related.NewCatalog(src.Tables, c.Relations, c.Models(), slog.New(slog.DiscardHandler)).Learn(tables).Problems() {
-		out = append(out, postgres.Finding{Level: postgres.LevelWarn, Text: fmt.Sprintf("relations[%d] cannot be used: %s", p.At, p.Text), Mend: "correct the relations of the source in the configuration"})
+		out = append(out, source.Finding{Level: source.LevelWarn, Text: fmt.Sprintf("relations[%d] cannot be used: %s", p.At, p.Text), Mend: "correct the relations of the source in the configuration"})
 	}
 	return out
 }
@@ -76,7 +76,11 @@ func checkRelations(ctx context.Context, src *postgres.Source, c config.Source) 
 // Grants prints, for each source, the SQL of a role that may do just what is needed.
 func Grants(cfg *config.Config, w io.Writer) error {
 	for _, c := range cfg.Sources {
-		if _, err := fmt.Fprintln(w, c.Postgres().Grants()); err != nil {
+		sql := c.Postgres().Grants
+		if c.IsMySQL() {
+			sql = c.MySQL().Grants
+		}
+		if _, err := fmt.Fprintln(w, sql()); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +22,6 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
 	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source"
-	"github.com/waltrigger/waltrigger/pkg/source/postgres"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -105,13 +105,14 @@ func (d *daemon) openSources() error {
 	d.sources = &sources{hidden: d.surround.hidden}
 	d.registry.MustRegister(sourceMetrics(d.status), valueMetrics(d.surround.resolver.Status))
 	for _, c := range d.cfg.Sources {
-		open := func() (source.Source, error) { return postgres.New(c.Postgres(), nil, d.log) }
+		n := notesOf(c.Name, nil)
+		open := func() (source.Source, error) { return openSource(c, n, d.log) }
 		src, err := open()
 		if err != nil {
 			return err
 		}
 		t := &tail{
-			name: c.Name, open: open, src: src, content: c.Tables(), cfg: d.pipelineConfig(c),
+			name: c.Name, open: open, src: src, notes: n, content: c.Tables(), cfg: d.pipelineConfig(c),
 			metrics: metrics, log: d.log, prepared: make(chan struct{}), tried: make(chan struct{}),
 		}
 		tables := func(ctx context.Context) ([]source.TableInfo, error) { return t.source().Tables(ctx) }
@@ -300,7 +301,15 @@ func (d *daemon) ready(ctx context.Context) []api.Ready {
 func (d *daemon) pipelineConfig(s config.Source) pipeline.Config {
 	c := pipeline.DefaultConfig()
 	c.Hidden = d.surround.hidden
-	c.Origin = payload.Origin{Connector: "postgresql", Version: d.version, Database: s.Postgres().Database()}
+	c.Origin = payload.Origin{Connector: "postgresql", Version: d.version}
+	switch {
+	case !s.IsMySQL():
+		c.Origin.Database = s.Postgres().Database()
+	case strings.HasPrefix(string(s.URL), "mariadb:"):
+		c.Origin.Connector = "mariadb"
+	default:
+		c.Origin.Connector = "mysql"
+	}
 	c.Window, c.RelatedBytes = d.cfg.Delivery.Window, int(d.cfg.Delivery.RelatedBytes)
 	c.Grace = d.cfg.Delivery.ShutdownGrace.Std()
 	c.KeepRows = d.cfg.Delivery.KeepRows

@@ -22,10 +22,11 @@ var (
 	sourceActive    = prometheus.NewDesc("waltrigger_source_active", "1 if this instance reads the source and sends for it, 0 if another one may.", []string{"source"}, nil)
 	sourceEpoch     = prometheus.NewDesc("waltrigger_source_epoch", "Grows each time that an instance becomes the active one; 0 where no other can.", []string{"source"}, nil)
 	sourceReconnect = prometheus.NewDesc("waltrigger_source_reconnects_total", "Connections to the source's log after the first one.", []string{"source"}, nil)
+	sourceUnseen    = prometheus.NewDesc("waltrigger_source_unseen_statements_total", "Statements that changed rows which the log does not hold, so that they fired nothing (MySQL with binlog_format other than ROW).", []string{"source"}, nil)
 )
 
 func (sourceMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sourceStreaming, sourceState, sourceLag, sourceActive, sourceEpoch, sourceReconnect} {
+	for _, d := range []*prometheus.Desc{sourceStreaming, sourceState, sourceLag, sourceActive, sourceEpoch, sourceReconnect, sourceUnseen} {
 		ch <- d
 	}
 }
@@ -38,6 +39,7 @@ func (m sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(sourceState, prometheus.GaugeValue, 1, s.Name, s.State)
 		ch <- prometheus.MustNewConstMetric(sourceLag, prometheus.GaugeValue, float64(s.LagBytes), s.Name)
 		ch <- prometheus.MustNewConstMetric(sourceReconnect, prometheus.CounterValue, float64(s.Reconnects), s.Name)
+		ch <- prometheus.MustNewConstMetric(sourceUnseen, prometheus.CounterValue, float64(s.Unseen), s.Name)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/waltrigger/waltrigger/config"
 	"github.com/waltrigger/waltrigger/pkg/source"
-	"github.com/waltrigger/waltrigger/pkg/source/postgres"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -28,7 +27,7 @@ type Operator struct {
 // operated is one source under an Operator's hands.
 type operated struct {
 	name  string
-	src   *postgres.Source
+	src   source.Managed
 	store *store.Held
 	saved source.State
 	known bool // the store has read it
@@ -78,7 +77,7 @@ func (o Operator) open(ctx context.Context, c config.Source, s *store.Held, f fu
 	if err != nil {
 		return err
 	}
-	src, err := postgres.New(c.Postgres(), nil, o.Log)
+	src, err := openSource(c, notesOf(c.Name, s), o.Log)
 	if err != nil {
 		return err
 	}
@@ -98,7 +97,7 @@ func (o Operator) List(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	w := tabwriter.NewWriter(o.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SOURCE\tREAD UP TO\tSLOT\tSTANDS AT\tHOLDS BACK\tREMARK")
+	fmt.Fprintln(w, "SOURCE\tREAD UP TO\tSERVER HAS\tAT\tNOT READ\tREMARK")
 	for _, c := range o.Config.Sources {
 		if err := o.open(ctx, c, s.Held(""), func(x operated) error { return x.line(ctx, w) }); err != nil {
 			return err
@@ -108,30 +107,19 @@ func (o Operator) List(ctx context.Context) (err error) {
 }
 
 func (x operated) line(ctx context.Context, w io.Writer) error {
-	slot, err := x.src.Slot(ctx)
+	p, err := x.src.Place(ctx, x.saved)
 	end := string(x.saved.Mark.End)
 	if end == "" {
 		end = "never"
 	}
-	at, holds, remark := "-", "-", ""
-	if slot.Exists {
-		at, holds = string(slot.Confirmed), fmt.Sprintf("%d MiB", slot.RetainedBytes>>20)
+	at, holds := "-", "-"
+	if p.At != "" {
+		at, holds = string(p.At), fmt.Sprintf("%d MiB", p.Held>>20)
 	}
-	switch {
-	case err != nil:
-		remark = "cannot be asked: " + err.Error()
-	case slot.Lost != "":
-		remark = "invalidated by the server: " + slot.Lost
-	case slot.ReaderPID != 0:
-		remark = fmt.Sprintf("read by the server's process %d", slot.ReaderPID)
-	case !slot.Exists && x.known:
-		remark = "the slot is gone"
-	case !slot.Exists:
-		remark = "the slot is made at the first start"
-	case !x.known:
-		remark = "this store has never read the slot"
+	if err != nil {
+		p.Remark = "cannot be asked: " + err.Error()
 	}
-	_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", x.name, end, slot.Name, at, holds, remark)
+	_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", x.name, end, p.Name, at, holds, p.Remark)
 	return err
 }
 

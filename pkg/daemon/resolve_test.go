@@ -31,6 +31,7 @@ func (c *catalogOf) Tables(context.Context) ([]source.TableInfo, error) { return
 
 func table(schema, name string, columns ...string) source.TableInfo {
 	i := source.TableInfo{TableName: source.TableName{Schema: schema, Name: name}, InSearchPath: schema == "public", IdentityUsable: true, PrimaryKey: []string{"id"}}
+	i.Mend = "ALTER TABLE " + i.TableName.String() + " REPLICA IDENTITY FULL"
 	for _, c := range append([]string{"id"}, columns...) {
 		i.Columns = append(i.Columns, source.ColumnInfo{Name: c})
 	}

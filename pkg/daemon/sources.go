@@ -97,6 +97,7 @@ func (s *sources) standBy() {
 type tail struct {
 	name    string
 	open    func() (source.Source, error)
+	notes   *notes                      // of src
 	content map[string]source.TableName // explicit content types, by lower-case app_label.model
 	cfg     pipeline.Config
 	metrics *pipeline.Metrics
@@ -162,6 +163,7 @@ func (t *tail) current() *pipeline.View {
 func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	t.notes.held.Store(held)
 	state, err := t.prepare(ctx, held)
 	if err == nil {
 		close(t.prepared)
@@ -185,6 +187,7 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 // renew ends a term: the source is closed, and one that can be asked takes its place.
 func (t *tail) renew() error {
 	err := t.source().Close()
+	t.notes.held.Store(nil)
 	src, openErr := t.open()
 	if openErr != nil { // it was right before
 		return errors.Join(err, openErr)
@@ -277,7 +280,7 @@ func (t *tail) status(lease store.Lease, active bool) api.Source {
 		s.Detail = strings.TrimPrefix(s.Detail+"; "+why, "; ")
 	}
 	out.State, out.Detail, out.Received, out.Acked = s.State, s.Detail, string(s.Received), string(s.Acked)
-	out.LagBytes, out.Events, out.Reconnects = s.LagBytes, s.Events, s.Reconnects
+	out.LagBytes, out.Events, out.Reconnects, out.Unseen = s.LagBytes, s.Events, s.Reconnects, s.Unseen
 	return out
 }
 

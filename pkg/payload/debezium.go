@@ -3,6 +3,7 @@ package payload
 import (
 	"cmp"
 	"strconv"
+	"strings"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 )
@@ -89,13 +90,33 @@ func (e *Event) appendOrigin(dst []byte) []byte {
 	dst = change.AppendString(dst, c.Table.Name)
 	dst = append(dst, `,"ts_us":`...)
 	dst = strconv.AppendInt(dst, c.Tx.Committed.UnixMicro(), 10)
-	if o.Connector == "postgresql" {
+	switch o.Connector {
+	case "postgresql":
 		if id, err := strconv.ParseUint(c.Tx.ID, 10, 64); err == nil {
 			dst = append(dst, `,"txId":`...)
 			dst = strconv.AppendUint(dst, id, 10)
 		}
 		dst = append(dst, `,"lsn":`...)
 		dst = strconv.AppendUint(dst, c.Tx.Seq, 10)
+	case "mysql", "mariadb":
+		dst = appendGroup(dst, c.Tx.ID)
 	}
 	return append(dst, '}')
+}
+
+// appendGroup tells where MySQL's log has a transaction: by its GTID, or by file:position
+// if it has none.
+func appendGroup(dst []byte, id string) []byte {
+	file, at, _ := strings.Cut(id, ":")
+	if pos, err := strconv.ParseUint(at, 10, 64); err == nil && strings.Contains(file, ".") {
+		dst = append(dst, `,"file":`...)
+		dst = change.AppendString(dst, file)
+		dst = append(dst, `,"pos":`...)
+		return strconv.AppendUint(dst, pos, 10)
+	}
+	if id != "" {
+		dst = append(dst, `,"gtid":`...)
+		dst = change.AppendString(dst, id)
+	}
+	return dst
 }

@@ -128,8 +128,13 @@ func TestDebezium(t *testing.T) {
 	}
 	e := event(change.Insert, nil, row("new"))
 	e.Origin = &Origin{Connector: "mysql"}
-	if got, _ := formatted(t, Debezium, "", e); !strings.Contains(got, `"connector":"mysql","name":"shop","ts_ms":1710014400500,"snapshot":"false","db":"public","table":"myapp_sale","ts_us":1710014400500000}`) {
-		t.Errorf("a schema that is the database: %s", got)
+	for id, want := range map[string]string{
+		"": "", "binlog.000003:1234": `,"file":"binlog.000003","pos":1234`, "bf8f7e60-e9a5-11f1-940a-02fc00000001:7": `,"gtid":"bf8f7e60-e9a5-11f1-940a-02fc00000001:7"`, "0-1-5": `,"gtid":"0-1-5"`,
+	} {
+		e.Change.Tx.ID = id
+		if got, _ := formatted(t, Debezium, "", e); !strings.Contains(got, `"connector":"mysql","name":"shop","ts_ms":1710014400500,"snapshot":"false","db":"public","table":"myapp_sale","ts_us":1710014400500000`+want+"}") {
+			t.Errorf("a schema that is the database: %s", got)
+		}
 	}
 	e.Origin = nil
 	formatted(t, Debezium, "", e)

@@ -191,8 +191,8 @@ func (k *check) untold(h *hit) error {
 		t := h.c.Table
 		k.untoldNow = &trigger.Broken{Source: h.ContentType.Source, Schema: t.Schema, Table: t.Name, Position: h.c.Tx.Position, Reason: fmt.Sprintf(
 			"the log of %s.%s does not hold the old row any more, from position %s on, so it cannot be told whether an update fires: "+
-				"ALTER TABLE %s.%s REPLICA IDENTITY FULL mends it for the updates to come; for those that wait, change the trigger or set on_missing_column to empty",
-			t.Schema, t.Name, h.c.Tx.Position, t.Schema, t.Name)}
+				"REPLICA IDENTITY FULL (MySQL: binlog_row_image = FULL) mends it for the updates to come; for those that wait, change the trigger or set on_missing_column to empty",
+			t.Schema, t.Name, h.c.Tx.Position)}
 	}
 	return k.untoldNow
 }

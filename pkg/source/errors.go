@@ -14,3 +14,17 @@ type TableError struct {
 func (e *TableError) Error() string {
 	return fmt.Sprintf("table %s: %s; mend with: %s", e.Table, e.Reason, e.Mend)
 }
+
+// OnlyTables reports whether err consists of refusals of single tables.
+func OnlyTables(err error) bool {
+	if many, ok := err.(interface{ Unwrap() []error }); ok { // each of the joined ones is asked
+		for _, e := range many.Unwrap() {
+			if !OnlyTables(e) {
+				return false
+			}
+		}
+		return true
+	}
+	_, ok := err.(*TableError) //nolint:errorlint // Publish joins them bare
+	return ok
+}

@@ -41,6 +41,15 @@ type Source interface {
 	Close() error
 }
 
+// Notes keep what a source must remember beside its Mark: texts by name, opaque to
+// everybody else. Once SaveNotes returned nil they survive a crash. A source whose log
+// says all that is needed keeps none.
+type Notes interface {
+	LoadNotes(ctx context.Context) (map[string]string, error)
+	// SaveNotes sets notes, all or none of them; an empty text removes one.
+	SaveNotes(ctx context.Context, changed map[string]string) error
+}
+
 // TableName names a table.
 type TableName struct{ Schema, Name string }
 
@@ -122,7 +131,8 @@ type TableInfo struct {
 	PrimaryKey     []string
 	ForeignKeys    []ForeignKey
 	Identity       change.Identity
-	IdentityUsable bool // updates and deletes can be published without harm
+	IdentityUsable bool   // updates and deletes can be published without harm
+	Mend           string // where Identity is not full: the SQL that makes the log hold whole old rows
 	InSearchPath   bool
 	Unreadable     bool // rows of it cannot be read by query
 	Partitioned    bool
@@ -158,6 +168,7 @@ type Status struct {
 	Acked      change.Position
 	LagBytes   uint64 // server's end of log minus acknowledged
 	Events     uint64 // row changes sent since start
+	Unseen     uint64 // statements since start whose row changes the log does not hold
 	Reconnects uint64
 }
 

@@ -133,6 +133,17 @@ func (h *Held) SaveSource(ctx context.Context, name string, st source.State) err
 	return err
 }
 
+// SaveNotes is that of Store.
+func (h *Held) SaveNotes(ctx context.Context, src string, changed map[string]string) error {
+	save := saveNotes(ctx, src, changed)
+	return h.transact(ctx, "save notes of source "+src, func(tx *transaction) error {
+		if err := save(tx); err != nil {
+			return err
+		}
+		return h.proveSource(ctx, tx, src)
+	})
+}
+
 // Settle is that of Store.
 func (h *Held) Settle(ctx context.Context, c *deliver.Changes) error {
 	return h.transact(ctx, "settle deliveries", func(tx *transaction) error {
@@ -157,15 +168,23 @@ func (h *Held) Amend(ctx context.Context, r *deliver.Request) (out *deliver.Outc
 // prove proves that the leases are still held, and keeps it so until tx ends. It comes
 // last, so that signs of life need not wait for all that tx does.
 func (h *Held) prove(ctx context.Context, tx *transaction) error {
+	return h.proven(ctx, tx, `SELECT 1 FROM sources WHERE holder = ?`)
+}
+
+// proveSource is prove for the lease of one source.
+func (h *Held) proveSource(ctx context.Context, tx *transaction, name string) error {
+	return h.proven(ctx, tx, `SELECT 1 FROM sources WHERE holder = ? AND name = ?`, name)
+}
+
+func (h *Held) proven(ctx context.Context, tx *transaction, query string, more ...any) error {
 	if h.holder == "" {
 		return nil
 	}
-	query := `SELECT 1 FROM sources WHERE holder = ?`
 	if tx.d.rowLocks {
 		query += ` FOR UPDATE`
 	}
 	var one int
-	err := tx.QueryRowContext(ctx, query, h.holder).Scan(&one)
+	err := tx.QueryRowContext(ctx, query, append([]any{h.holder}, more...)...).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrTaken
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
@@ -30,8 +32,57 @@ func (s *Store) SaveSource(ctx context.Context, name string, st source.State) er
 	return err
 }
 
-// DropSource forgets a source.
+// DropSource forgets a source, its notes included.
 func (s *Store) DropSource(ctx context.Context, name string) error {
-	_, err := s.exec(ctx, "drop source "+name, `DELETE FROM sources WHERE name = ?`, name)
-	return err
+	return s.transact(ctx, "drop source "+name, func(tx *transaction) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM notes WHERE source = ?`, name); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM sources WHERE name = ?`, name)
+		return err
+	})
+}
+
+// LoadNotes gives the notes of a source by their names.
+func (s *Store) LoadNotes(ctx context.Context, src string) (map[string]string, error) {
+	out := map[string]string{}
+	err := s.view(ctx, "load notes of source "+src, func(tx *transaction) error {
+		rows, err := tx.QueryContext(ctx, `SELECT name, note FROM notes WHERE source = ?`, src)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var name, note string
+			if err := rows.Scan(&name, &note); err != nil {
+				return err
+			}
+			out[name] = note
+		}
+		return rows.Err()
+	})
+	return out, err
+}
+
+// SaveNotes sets notes of a source, all or none; an empty one is removed. Once it
+// returned nil they survive a crash.
+func (s *Store) SaveNotes(ctx context.Context, src string, changed map[string]string) error {
+	return s.transact(ctx, "save notes of source "+src, saveNotes(ctx, src, changed))
+}
+
+func saveNotes(ctx context.Context, src string, changed map[string]string) func(*transaction) error {
+	return func(tx *transaction) error {
+		for _, name := range slices.Sorted(maps.Keys(changed)) {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM notes WHERE source = ? AND name = ?`, src, name); err != nil {
+				return err
+			}
+			if changed[name] == "" {
+				continue
+			}
+			if _, err := tx.ExecContext(ctx, `INSERT INTO notes (source, name, note) VALUES (?, ?, ?)`, src, name, changed[name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }

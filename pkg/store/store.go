@@ -44,7 +44,7 @@ func Open(ctx context.Context, url string, log *slog.Logger, keys ...Key) (*Stor
 		err = s.openSQLite(ctx, strings.TrimPrefix(rest, "//"))
 	case "postgres", "postgresql":
 		err = s.openPostgres(ctx, url)
-	case "mysql":
+	case "mysql", "mariadb":
 		err = s.openMySQL(ctx, url)
 	default:
 		err = unknownScheme(kind)
@@ -66,7 +66,7 @@ func CheckURL(url string) error {
 		err = checkPath(strings.TrimPrefix(rest, "//"))
 	case "postgres", "postgresql":
 		_, _, err = postgresConfig(url)
-	case "mysql":
+	case "mysql", "mariadb":
 		_, err = mysqlConfig(url)
 	default:
 		err = unknownScheme(kind)

@@ -91,7 +91,7 @@ func TestWireReportsRefusal(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	ok := options{postgres: "x", rows: 1, reps: 1, workers: 1, ordering: "row", scenarios: []string{"http-tx100"}}
+	ok := options{postgres: "x", databases: []string{"postgres"}, rows: 1, reps: 1, workers: 1, ordering: "row", scenarios: []string{"http-tx100"}}
 	tests := []struct {
 		name   string
 		change func(*options)
@@ -99,6 +99,8 @@ func TestOptions(t *testing.T) {
 	}{
 		{"fine", func(*options) {}, ""},
 		{"no postgres", func(o *options) { o.postgres = "" }, "-postgres"},
+		{"no mysql", func(o *options) { o.databases = []string{"postgres", "mysql"} }, "-mysql"},
+		{"unknown database", func(o *options) { o.databases = []string{"oracle"} }, `"oracle"`},
 		{"no rows", func(o *options) { o.rows = 0 }, "-rows"},
 		{"ordering", func(o *options) { o.ordering = "x" }, "-ordering"},
 		{"unknown scenario", func(o *options) { o.scenarios = []string{"ftp"} }, `"ftp"`},
@@ -120,14 +122,14 @@ func TestReportTakesTheMedian(t *testing.T) {
 	var b bytes.Buffer
 	var all []result
 	for _, eps := range []float64{300, 100, 200} {
-		all = append(all, result{Peer: "ref-http", Grouping: "tx100", PerSec: eps, Rows: 10, Received: 9, checked: true})
+		all = append(all, result{Database: "postgres", Peer: "ref-http", Grouping: "tx100", PerSec: eps, Rows: 10, Received: 9, checked: true})
 	}
 	report(&b, all)
 	if s := b.String(); !strings.Contains(s, " 200 ") || strings.Contains(s, " 300 ") {
 		t.Errorf("not the median:\n%s", s)
 	}
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
-	if f := strings.Fields(lines[len(lines)-1]); f[8] != "3" {
+	if f := strings.Fields(lines[len(lines)-1]); f[9] != "3" {
 		t.Errorf("lost %s, want the sum 3:\n%s", f[8], b.String())
 	}
 }

@@ -24,8 +24,11 @@ type limit struct {
 const pause = 100 * time.Microsecond
 
 // decode reads rows inserts and drops them.
-func decode(ctx context.Context, dsn, slot string, rows int) error {
-	s, err := open(ctx, dsn, slot, pause)
+func decode(ctx context.Context, r *ref, rows int) error {
+	if r.mysql != "" {
+		return r.mysqlDecode(ctx, rows)
+	}
+	s, err := open(ctx, r.dsn, r.slot, pause)
 	if err != nil {
 		return err
 	}

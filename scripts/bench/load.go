@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,18 +24,18 @@ INSERT INTO customer (name, email, region_id) SELECT 'Customer '||i, 'c'||i||'@e
 INSERT INTO product (title, price) SELECT 'Product '||i, i FROM generate_series(1, 1000) i;
 CREATE PUBLICATION ` + publication + ` FOR TABLE sale;`
 
-// database is a database of one repetition.
-type database struct {
+// postgres is a database of one repetition.
+type postgres struct {
 	admin, name, dsn string
 	conn             *pgx.Conn
 }
 
-func createDatabase(ctx context.Context, admin string, rep int) (*database, error) {
+func createPostgres(ctx context.Context, admin string, rep int) (*postgres, error) {
 	u, err := url.Parse(admin)
 	if err != nil {
 		return nil, fmt.Errorf("read -postgres: %w", err)
 	}
-	d := &database{admin: admin, name: fmt.Sprintf("bench_%d_%d", os.Getpid(), rep)}
+	d := &postgres{admin: admin, name: fmt.Sprintf("bench_%d_%d", os.Getpid(), rep)}
 	c, err := pgx.Connect(ctx, admin)
 	if err != nil {
 		return nil, err
@@ -58,7 +57,7 @@ func createDatabase(ctx context.Context, admin string, rep int) (*database, erro
 }
 
 // drop removes the database and its slots, whatever happened.
-func (d *database) drop() error {
+func (d *postgres) drop() error {
 	ctx := context.Background()
 	if d.conn != nil {
 		d.conn.Close(ctx)
@@ -76,13 +75,28 @@ func (d *database) drop() error {
 	return err
 }
 
-func (d *database) createSlot(ctx context.Context, name string) error {
+func (d *postgres) id() string { return d.name }
+
+func (d *postgres) schema() string { return "public" }
+
+func (d *postgres) source(slot string) string {
+	return fmt.Sprintf("{name: bench, url: %q, slot: %q, publication: %q}", d.dsn, slot, slot)
+}
+
+func (d *postgres) reading(slot string) []string { return []string{"-postgres", d.dsn, "-slot", slot} }
+
+func (d *postgres) settle(ctx context.Context) error {
+	_, err := d.conn.Exec(ctx, "CHECKPOINT")
+	return err
+}
+
+func (d *postgres) mark(ctx context.Context, name string) error {
 	_, err := d.conn.Exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", name)
 	return err
 }
 
-// dropSlot waits for the server to notice that the slot's reader is gone.
-func (d *database) dropSlot(ctx context.Context, name string) error {
+// forget waits for the server to notice that the slot's reader is gone.
+func (d *postgres) forget(ctx context.Context, name string) error {
 	const q = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1"
 	var err error
 	for range 100 {
@@ -99,7 +113,7 @@ func (d *database) dropSlot(ctx context.Context, name string) error {
 }
 
 // insert writes the sales [from, to], group rows a transaction.
-func (d *database) insert(ctx context.Context, from, to int64, group int) error {
+func (d *postgres) insert(ctx context.Context, from, to int64, group int) error {
 	const q = `INSERT INTO sale (id, customer_id, product_id, quantity, price)
 SELECT i, i % 1000 + 1, i % 997 + 1, i % 7 + 1, (i % 10000) / 100.0 FROM generate_series($1::bigint, $2::bigint) i`
 	for at := from; at <= to; at += int64(group) {
@@ -118,7 +132,7 @@ const editions = 10_000
 
 // insertRelated writes the sales [from, to] and gives the countries another name in
 // between.
-func (d *database) insertRelated(ctx context.Context, from, to int64, group int) error {
+func (d *postgres) insertRelated(ctx context.Context, from, to int64, group int) error {
 	for at := from; at <= to; {
 		next := min(to, (at/editions+1)*editions-1)
 		if _, err := d.conn.Exec(ctx, "UPDATE country SET name = $1", fmt.Sprintf("v%d", edition(at))); err != nil {
@@ -130,9 +144,4 @@ func (d *database) insertRelated(ctx context.Context, from, to int64, group int)
 		at = next + 1
 	}
 	return nil
-}
-
-// slotName is unique per repetition and peer: slots belong to the whole server.
-func (d *database) slotName(peer string) string {
-	return d.name + "_" + strings.ReplaceAll(peer, "-", "_")
 }

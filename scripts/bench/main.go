@@ -1,15 +1,16 @@
 // Command bench measures waltrigger beside what the machine can do at all, in one run:
 //
-//	decode          a bare loop that reads the replication stream and drops it
+//	decode          a bare loop that reads the log and drops it (pglogrepl, go-mysql)
 //	post            keep-alive POSTs as fast as the receiver takes them
-//	ref-http        a bare loop: pgoutput, JSON, one hand-written HTTP/1.1 POST an event
+//	ref-http        a bare loop: the log, JSON, one hand-written HTTP/1.1 POST an event
 //	ref-kafka       the same loop into Kafka by sarama's AsyncProducer
 //	waltrigger-*    the product itself, with one trigger
 //	without-*       the product with a few columns in the payload
 //	relations-*     the same with names of related rows, three steps away, in their
 //	                place; then once more while the rows are being written
 //
-// Each of them but post reads the same backlog of sale rows from a slot of its own.
+// Each of them but post reads the same backlog of sale rows from a slot of its own, or of
+// MySQL from a place in the log.
 // Absolute figures say something about the machine; compare the ratios. scripts/bench.sh
 // starts the services and this program; the verbs ref-http, ref-kafka, decode and post
 // run in child processes of it, so that CPU and memory are theirs alone.
@@ -42,6 +43,8 @@ func dispatch(ctx context.Context, args []string) error {
 	var o options
 	fs := flag.NewFlagSet("bench", flag.ExitOnError)
 	fs.StringVar(&o.postgres, "postgres", "", "DSN of a superuser; a database of its own is created and dropped")
+	fs.StringVar(&o.mysql, "mysql", "", "URL of root at a MySQL or MariaDB: mysql://root:root@host:port/")
+	databases := fs.String("databases", "postgres,mysql", "what to read from, one after another: postgres, mysql")
 	fs.StringVar(&o.kafka, "kafka", "", "Kafka bootstrap server; empty: no Kafka scenarios")
 	fs.StringVar(&o.waltrigger, "waltrigger", "bin/waltrigger", "the binary; empty: limits and references only")
 	fs.StringVar(&o.dir, "dir", ".work/bench", "configuration, logs and results.jsonl go there")
@@ -53,7 +56,7 @@ func dispatch(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	o.scenarios = strings.Split(*scenarios, ",")
+	o.scenarios, o.databases = strings.Split(*scenarios, ","), strings.Split(*databases, ",")
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -62,14 +65,20 @@ func dispatch(ctx context.Context, args []string) error {
 
 // options of a run.
 type options struct {
-	postgres, kafka, waltrigger, dir, ordering string
-	rows, reps, workers                        int
-	scenarios                                  []string
+	postgres, mysql, kafka, waltrigger, dir, ordering string
+	rows, reps, workers                               int
+	scenarios, databases                              []string
 }
 
 func (o *options) check() error {
-	if o.postgres == "" {
-		return fmt.Errorf("-postgres is required; scripts/bench.sh gives it")
+	for _, d := range o.databases {
+		url, ok := map[string]string{"postgres": o.postgres, "mysql": o.mysql}[d]
+		if !ok {
+			return fmt.Errorf("there is no database %q", d)
+		}
+		if url == "" {
+			return fmt.Errorf("-%s is required; scripts/bench.sh gives it", d)
+		}
 	}
 	if o.rows < 1 || o.rows > 10_000_000 || o.reps < 1 || o.workers < 1 || o.workers > 1024 {
 		return fmt.Errorf("-rows must be 1 to 10,000,000, -reps at least 1, -workers 1 to 1,024")
@@ -107,6 +116,8 @@ func child(ctx context.Context, verb string, args []string) error {
 	fs := flag.NewFlagSet(verb, flag.ExitOnError)
 	fs.StringVar(&r.dsn, "postgres", "", "")
 	fs.StringVar(&r.slot, "slot", "", "")
+	fs.StringVar(&r.mysql, "mysql", "", "")
+	fs.StringVar(&r.from, "from", "", "")
 	fs.StringVar(&r.url, "url", "", "")
 	fs.StringVar(&r.kafka, "kafka", "", "")
 	fs.StringVar(&r.topic, "topic", "", "")
@@ -121,7 +132,7 @@ func child(ctx context.Context, verb string, args []string) error {
 	case "ref-kafka":
 		return r.kafkaLoop(ctx)
 	case "decode":
-		return decode(ctx, r.dsn, r.slot, *rows)
+		return decode(ctx, &r, *rows)
 	case "post":
 		return post(ctx, r.url, r.workers, *rows)
 	}

@@ -6,12 +6,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // peer is what reads the backlog: the product or a bare loop, with a place to send to.
 type peer struct {
 	name, sink string // ref-http, http; …
-	slot       string
+	mark       string // of where it begins to read
 	topic      string
 	program    string
 	args       []string
@@ -30,7 +31,7 @@ const (
 )
 
 // peers of a grouping, references first.
-func (o *options) peers(d *database, grouping, url string) ([]peer, error) {
+func (o *options) peers(d backend, grouping, url string) ([]peer, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -38,7 +39,7 @@ func (o *options) peers(d *database, grouping, url string) ([]peer, error) {
 	var all []peer
 	add := func(w peer) error {
 		w.program, w.product = o.waltrigger, true
-		w.slot, w.topic = d.slotName(w.name+"-"+grouping), d.name+"-"+w.name+"-"+grouping
+		w.mark, w.topic = markName(d, w.name+"-"+grouping), d.id()+"-"+w.name+"-"+grouping
 		file, err := o.configure(d, &w, grouping, url)
 		w.args = []string{"run", "-c", file}
 		all = append(all, w)
@@ -59,8 +60,8 @@ func (o *options) peers(d *database, grouping, url string) ([]peer, error) {
 			continue
 		}
 		r := peer{reference: true, name: "ref-" + sink, sink: sink, program: self}
-		r.slot, r.topic = d.slotName(r.name+"-"+grouping), d.name+"-"+r.name+"-"+grouping
-		r.args = []string{r.name, "-postgres", d.dsn, "-slot", r.slot, "-workers", fmt.Sprint(o.workers), "-url", url, "-kafka", o.kafka, "-topic", r.topic}
+		r.mark, r.topic = markName(d, r.name+"-"+grouping), d.id()+"-"+r.name+"-"+grouping
+		r.args = []string{"-workers", fmt.Sprint(o.workers), "-url", url, "-kafka", o.kafka, "-topic", r.topic}
 		all = append(all, r)
 		if o.waltrigger == "" {
 			continue
@@ -74,8 +75,8 @@ func (o *options) peers(d *database, grouping, url string) ([]peer, error) {
 
 // configure writes the product's configuration: one trigger, a body like the
 // reference's, a store of its own.
-func (o *options) configure(d *database, p *peer, grouping, url string) (string, error) {
-	dir := filepath.Join(o.dir, d.name, p.name+"-"+grouping)
+func (o *options) configure(d backend, p *peer, grouping, url string) (string, error) {
+	dir := filepath.Join(o.dir, d.id(), p.name+"-"+grouping)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -89,16 +90,16 @@ func (o *options) configure(d *database, p *peer, grouping, url string) (string,
 		dest = "  msg_broker_queues: [{name: bench}]\n"
 		brokers = fmt.Sprintf("brokers: {bench: {broker_type: kafka, conn_details: {bootstrap_servers: %q}, params: {topic: %q}}}\n", o.kafka, p.topic)
 	}
-	triggers := "- config_signals: [{signal: post_save}]\n  content_types: [{app_label: public, model_name: sale}]\n" +
+	triggers := "- config_signals: [{signal: post_save}]\n  content_types: [{app_label: " + d.schema() + ", model_name: sale}]\n" +
 		"  active: true\n  payload: " + p.payload + "\n" + order + dest
 	admin, ops, err := freePorts()
 	if err != nil {
 		return "", err
 	}
 	p.ops = ops
-	config := fmt.Sprintf("sources: [{name: bench, url: %q, slot: %q, publication: %q}]\nstore: {url: %q}\nadmin: {listen: %q}\nops: {listen: %q}\n"+
+	config := fmt.Sprintf("sources: [%s]\nstore: {url: %q}\nadmin: {listen: %q}\nops: {listen: %q}\n"+
 		"egress: {allow_cidrs: [\"127.0.0.0/8\"]}\n%striggers: [%q]\n",
-		d.dsn, p.slot, p.slot, "sqlite:"+filepath.Join(dir, "store.db"), admin, ops, brokers, filepath.Join(dir, "triggers.yaml"))
+		d.source(p.mark), "sqlite:"+filepath.Join(dir, "store.db"), admin, ops, brokers, filepath.Join(dir, "triggers.yaml"))
 	if err := os.WriteFile(filepath.Join(dir, "triggers.yaml"), []byte(triggers), 0o644); err != nil {
 		return "", err
 	}
@@ -122,22 +123,26 @@ func freePorts() (a, b string, err error) {
 }
 
 // start runs the peer.
-func (p peer) start(o options) (*process, error) {
-	return start(o.dir, p.name, p.program, p.args...)
+func (p peer) start(o options, d backend) (*process, error) {
+	args := p.args
+	if !p.product {
+		args = slices.Concat([]string{p.name}, d.reading(p.mark), args)
+	}
+	return start(o.dir, p.name, p.program, args...)
 }
 
 // prepare brings the peer to where it would read everything written from now on, and
 // stops it: a bare loop needs its slot only, the product runs until rows arrive.
-func (p peer) prepare(ctx context.Context, o options, d *database, r *recorder, ids *int64) error {
+func (p peer) prepare(ctx context.Context, o options, d backend, r *recorder, ids *int64) error {
 	if !p.product {
-		return d.createSlot(ctx, p.slot)
+		return d.mark(ctx, p.mark)
 	}
 	stop, err := p.receive(ctx, o, r)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	proc, err := p.start(o)
+	proc, err := p.start(o, d)
 	if err != nil {
 		return err
 	}

@@ -21,8 +21,10 @@ import (
 // ref is a bare loop: what is reachable if nothing is done but the work itself. It
 // retries nothing and ends at the first error.
 type ref struct {
-	dsn, slot, url, kafka, topic string
-	workers                      int
+	dsn, slot         string // PostgreSQL
+	mysql, from       string // MySQL: the server, and file:position
+	url, kafka, topic string
+	workers           int
 }
 
 // txn is a transaction on its way; it may be confirmed once nothing of it is pending.
@@ -40,6 +42,9 @@ type event struct {
 // loop reads the stream, hands each inserted row to send, and confirms once a second
 // what is done. send must lower tx.pending when the event is accepted.
 func (r *ref) loop(ctx context.Context, send func(event) error) error {
+	if r.mysql != "" {
+		return r.mysqlLoop(ctx, send)
+	}
 	s, err := open(ctx, r.dsn, r.slot, 0)
 	if err != nil {
 		return err

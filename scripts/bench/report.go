@@ -13,7 +13,7 @@ import (
 func report(w io.Writer, all []result) {
 	fmt.Fprintf(w, "\n%d CPUs, %s; ratio = events/s to the bare loop (ref-*) of the same run\n", runtime.NumCPU(), runtime.Version())
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "peer\tgrouping\tevents/s\tratio\tCPU s/100k\tpeak MB\tanon MB\tto first s\tlost\ttwice\tout of order\t")
+	fmt.Fprintln(t, "database\tpeer\tgrouping\tevents/s\tratio\tCPU s/100k\tpeak MB\tanon MB\tto first s\tlost\ttwice\tout of order\t")
 	for _, rs := range group(all) {
 		slices.SortFunc(rs, func(a, b result) int { return int(a.PerSec - b.PerSec) })
 		m := rs[len(rs)/2]
@@ -27,7 +27,7 @@ func report(w io.Writer, all []result) {
 		if !m.checked {
 			order = "-"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%s\t%.2f\t%.1f\t%s\t%s\t%d\t%d\t%s\t\n", m.Peer, m.Grouping, m.PerSec, number(m.Ratio), m.CPU,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.0f\t%s\t%.2f\t%.1f\t%s\t%s\t%d\t%d\t%s\t\n", m.Database, m.Peer, m.Grouping, m.PerSec, number(m.Ratio), m.CPU,
 			m.HWM, number(m.Anon), number(m.First), lost, dups, order)
 	}
 	t.Flush()
@@ -53,7 +53,9 @@ func reportRelated(w io.Writer, all []result) {
 func group(all []result) [][]result {
 	var out [][]result
 	for _, r := range all {
-		i := slices.IndexFunc(out, func(g []result) bool { return g[0].Peer == r.Peer && g[0].Grouping == r.Grouping })
+		i := slices.IndexFunc(out, func(g []result) bool {
+			return g[0].Database == r.Database && g[0].Peer == r.Peer && g[0].Grouping == r.Grouping
+		})
 		if i < 0 {
 			out = append(out, []result{r})
 			continue

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 // result is one measured peer.
 type result struct {
+	Database string  `json:"database"`
 	Peer     string  `json:"peer"`
 	Grouping string  `json:"grouping"`
 	Rep      int     `json:"rep"`
@@ -58,15 +60,18 @@ func runAll(ctx context.Context, o options) error {
 	defer out.Close()
 	var all []result
 	for rep := 1; rep <= o.reps; rep++ {
-		rs, err := runRep(ctx, o, rep)
-		for _, r := range rs {
-			if err := json.NewEncoder(out).Encode(r); err != nil {
-				return err
+		for _, product := range o.databases {
+			rs, err := runRep(ctx, o, product, rep)
+			for i := range rs {
+				rs[i].Database = product
+				if err := json.NewEncoder(out).Encode(rs[i]); err != nil {
+					return err
+				}
 			}
-		}
-		all = append(all, rs...)
-		if err != nil {
-			return err
+			all = append(all, rs...)
+			if err != nil {
+				return fmt.Errorf("%s: %w", product, err)
+			}
 		}
 	}
 	report(os.Stdout, all)
@@ -79,8 +84,8 @@ func runAll(ctx context.Context, o options) error {
 }
 
 // runRep measures everything once, in a database of its own.
-func runRep(ctx context.Context, o options, rep int) (rs []result, err error) {
-	d, err := createDatabase(ctx, o.postgres, rep)
+func runRep(ctx context.Context, o options, product string, rep int) (rs []result, err error) {
+	d, err := o.create(ctx, product, rep)
 	if err != nil {
 		return nil, fmt.Errorf("create the database: %w", err)
 	}
@@ -96,6 +101,9 @@ func runRep(ctx context.Context, o options, rep int) (rs []result, err error) {
 		name string
 		size int
 	}{{"tx100", 100}, {"onetx", o.rows}, {"relations", 100}} {
+		if _, ok := d.(relating); g.name == "relations" && !ok {
+			continue
+		}
 		if !o.has("", g.name) && (!o.has("limits", "") || g.name != "tx100") {
 			continue
 		}
@@ -109,15 +117,15 @@ func runRep(ctx context.Context, o options, rep int) (rs []result, err error) {
 }
 
 // runGrouping writes one backlog and lets every peer read it from its own slot.
-func runGrouping(ctx context.Context, o options, rep int, d *database, rec *recorder, url, grouping string, size int, ids *int64) ([]result, error) {
+func runGrouping(ctx context.Context, o options, rep int, d backend, rec *recorder, url, grouping string, size int, ids *int64) ([]result, error) {
 	peers, err := o.peers(d, grouping, url)
 	if err != nil {
 		return nil, err
 	}
-	decodeSlot := d.slotName("decode-" + grouping)
+	decodeMark := markName(d, "decode-"+grouping)
 	limits := o.has("limits", "") && grouping != "relations"
 	if limits {
-		if err := d.createSlot(ctx, decodeSlot); err != nil {
+		if err := d.mark(ctx, decodeMark); err != nil {
 			return nil, err
 		}
 	}
@@ -132,17 +140,17 @@ func runGrouping(ctx context.Context, o options, rep int, d *database, rec *reco
 	fmt.Fprintf(os.Stderr, "bench: writing %d rows, %d a transaction\n", o.rows, size)
 	insert := d.insert
 	if grouping == "relations" {
-		insert = d.insertRelated
+		insert = d.(relating).insertRelated
 	}
 	if err := insert(ctx, from, to, size); err != nil {
 		return nil, err
 	}
-	if _, err := d.conn.Exec(ctx, "CHECKPOINT"); err != nil {
+	if err := d.settle(ctx); err != nil {
 		return nil, err
 	}
 	var rs []result
 	if limits {
-		got, err := measureLimits(ctx, o, d, rec, url, decodeSlot, grouping, rep)
+		got, err := measureLimits(ctx, o, d, rec, url, decodeMark, grouping, rep)
 		rs = append(rs, got...)
 		if err != nil {
 			return rs, err
@@ -151,7 +159,7 @@ func runGrouping(ctx context.Context, o options, rep int, d *database, rec *reco
 	refs := map[string]float64{}
 	for _, p := range peers {
 		fmt.Fprintf(os.Stderr, "bench: %s %s\n", p.name, grouping)
-		r, err := measure(ctx, o, p, rec, from, to)
+		r, err := measure(ctx, o, d, p, rec, from, to)
 		if err != nil {
 			return rs, fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -163,13 +171,13 @@ func runGrouping(ctx context.Context, o options, rep int, d *database, rec *reco
 		}
 		rs = append(rs, r)
 		if grouping == "relations" && !p.reference {
-			if r, err = measureLive(ctx, o, p, d, rec, size, ids); err != nil {
+			if r, err = measureLive(ctx, o, d, p, rec, size, ids); err != nil {
 				return rs, fmt.Errorf("%s live: %w", p.name, err)
 			}
 			r.Grouping, r.Rep = "live", rep
 			rs = append(rs, r)
 		}
-		if err := d.dropSlot(ctx, p.slot); err != nil {
+		if err := d.forget(ctx, p.mark); err != nil {
 			return rs, err
 		}
 	}
@@ -177,7 +185,7 @@ func runGrouping(ctx context.Context, o options, rep int, d *database, rec *reco
 }
 
 // measure lets one peer read the backlog.
-func measure(ctx context.Context, o options, p peer, rec *recorder, from, to int64) (r result, err error) {
+func measure(ctx context.Context, o options, d backend, p peer, rec *recorder, from, to int64) (r result, err error) {
 	rows := int(to - from + 1)
 	rec.related = p.payload == related
 	rec.expect(from, to)
@@ -186,7 +194,7 @@ func measure(ctx context.Context, o options, p peer, rec *recorder, from, to int
 		return r, err
 	}
 	defer stop()
-	proc, err := p.start(o)
+	proc, err := p.start(o, d)
 	if err != nil {
 		return r, err
 	}
@@ -194,7 +202,7 @@ func measure(ctx context.Context, o options, p peer, rec *recorder, from, to int
 }
 
 // measureLive writes rows while the product reads.
-func measureLive(ctx context.Context, o options, p peer, d *database, rec *recorder, size int, ids *int64) (r result, err error) {
+func measureLive(ctx context.Context, o options, d backend, p peer, rec *recorder, size int, ids *int64) (r result, err error) {
 	from := *ids + 1000
 	to := from + int64(o.rows) - 1
 	*ids = to + 1
@@ -205,12 +213,12 @@ func measureLive(ctx context.Context, o options, p peer, d *database, rec *recor
 		return r, err
 	}
 	defer stop()
-	proc, err := p.start(o)
+	proc, err := p.start(o, d)
 	if err != nil {
 		return r, err
 	}
 	written := make(chan error, 1)
-	go func() { written <- d.insertRelated(ctx, from, to, size) }()
+	go func() { written <- d.(relating).insertRelated(ctx, from, to, size) }()
 	r, err = await(ctx, o, p, rec, proc, o.rows)
 	return r, errors.Join(err, <-written)
 }
@@ -273,7 +281,7 @@ func arrived(ctx context.Context, rec *recorder, proc *process, n int) error {
 }
 
 // probe inserts a row every 100 ms until one arrives.
-func probe(ctx context.Context, d *database, rec *recorder, proc *process, ids *int64) error {
+func probe(ctx context.Context, d backend, rec *recorder, proc *process, ids *int64) error {
 	rec.expect(*ids, *ids+999)
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
@@ -298,7 +306,7 @@ func probe(ctx context.Context, d *database, rec *recorder, proc *process, ids *
 }
 
 // measureLimits asks what the machine can do without any product.
-func measureLimits(ctx context.Context, o options, d *database, rec *recorder, url, slot, grouping string, rep int) ([]result, error) {
+func measureLimits(ctx context.Context, o options, d backend, rec *recorder, url, mark, grouping string, rep int) ([]result, error) {
 	fmt.Fprintf(os.Stderr, "bench: limits %s\n", grouping)
 	var rs []result
 	add := func(name string, b []byte) error {
@@ -309,14 +317,14 @@ func measureLimits(ctx context.Context, o options, d *database, rec *recorder, u
 		rs = append(rs, result{Peer: name, Grouping: grouping, Rep: rep, Rows: o.rows, Received: o.rows, PerSec: l.PerSecond, CPU: l.CPU, HWM: l.HWM})
 		return nil
 	}
-	b, err := output(ctx, "decode", "-postgres", d.dsn, "-slot", slot, "-rows", fmt.Sprint(o.rows))
+	b, err := output(ctx, slices.Concat([]string{"decode"}, d.reading(mark), []string{"-rows", fmt.Sprint(o.rows)})...)
 	if err == nil {
 		err = add("decode", b)
 	}
 	if err != nil {
 		return rs, err
 	}
-	if err := d.dropSlot(ctx, slot); err != nil || grouping != "tx100" {
+	if err := d.forget(ctx, mark); err != nil || grouping != "tx100" {
 		return rs, err
 	}
 	rec.expect(1, int64(o.rows))

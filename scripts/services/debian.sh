@@ -7,6 +7,7 @@
 #
 #   DEBIAN_SUITE   the suite                    (default trixie)
 #   DEBIAN_MIRROR  the archive's address        (default: that of this machine's apt)
+#   DEBIAN_VALID_UNTIL  false: a mirror that is late will do
 
 suite=${DEBIAN_SUITE:-trixie}
 case $(uname -m) in
@@ -45,6 +46,7 @@ Dir::Etc::parts "/dev/null"; Dir::Etc::preferencesparts "/dev/null";
 Dir::State "$a"; Dir::State::lists "$a/lists"; Dir::State::status "$a/status"; Dir::Cache "$a/cache";
 APT::Install-Recommends "false"; APT::Sandbox::User "$(id -un)"; Acquire::Languages "none"; Acquire::Retries "3";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false"; Debug::NoLocking "true";
+Acquire::Check-Valid-Until "${DEBIAN_VALID_UNTIL:-true}";
 CONF
   { APT_CONFIG=$a/apt.conf apt-get -qq update &&
     APT_CONFIG=$a/apt.conf apt-get -qq -y --download-only install base-files "$@"; } >"$dir/apt.log" 2>&1 ||

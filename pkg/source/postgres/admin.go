@@ -42,6 +42,30 @@ func (s *Source) Slot(ctx context.Context) (SlotStatus, error) {
 	return out, err
 }
 
+// Place implements source.Managed.
+func (s *Source) Place(ctx context.Context, saved source.State) (source.Place, error) {
+	slot, err := s.Slot(ctx)
+	p := source.Place{Name: "slot " + slot.Name}
+	if slot.Exists {
+		p.At, p.Held = slot.Confirmed, slot.RetainedBytes
+	}
+	known := saved.Identity != ""
+	switch {
+	case err != nil:
+	case slot.Lost != "":
+		p.Remark = "invalidated by the server: " + slot.Lost
+	case slot.ReaderPID != 0:
+		p.Remark = fmt.Sprintf("read by the server's process %d", slot.ReaderPID)
+	case !slot.Exists && known:
+		p.Remark = "the slot is gone"
+	case !slot.Exists:
+		p.Remark = "the slot is made at the first start"
+	case !known:
+		p.Remark = "this store has never read the slot"
+	}
+	return p, err
+}
+
 // operated is what an operator's step on a source that nobody reads starts from.
 type operated struct {
 	slot      *slotInfo // nil: there is none
@@ -109,7 +133,7 @@ func (s *Source) Resync(ctx context.Context, tables []source.TableName, save fun
 		for _, t := range missing {
 			s.log.Warn("table does not exist", "table", t.String())
 		}
-		if err != nil && !onlyTables(err) {
+		if err != nil && !source.OnlyTables(err) {
 			return err
 		}
 		if err != nil {
@@ -123,20 +147,6 @@ func (s *Source) Resync(ctx context.Context, tables []source.TableName, save fun
 	}
 	end, _, err := parseMark(st.Mark)
 	return st, uint64(end), err
-}
-
-// onlyTables reports whether err consists of refusals of single tables.
-func onlyTables(err error) bool {
-	if many, ok := err.(interface{ Unwrap() []error }); ok { // each of the joined ones is asked
-		for _, e := range many.Unwrap() {
-			if !onlyTables(e) {
-				return false
-			}
-		}
-		return true
-	}
-	_, ok := err.(*source.TableError) //nolint:errorlint // Publish joins them bare
-	return ok
 }
 
 // foreignSlot says why the slot of our name cannot be one of ours.
@@ -214,7 +224,7 @@ group by 1, 2 order by 1`)
 		if super { // its powers are not to be handed out
 			mend = "ALTER TABLE … OWNER TO a role that is no superuser, and grant that;"
 		}
-		c.add(LevelWarn, fmt.Sprintf("tables that belong to %s (%d, such as %s) cannot be published by the role, so triggers on them are refused", owner, n, example),
+		c.add(source.LevelWarn, fmt.Sprintf("tables that belong to %s (%d, such as %s) cannot be published by the role, so triggers on them are refused", owner, n, example),
 			mend+" or publish them yourself, with publication_mode: existing")
 		return nil
 	})

@@ -139,8 +139,8 @@ func TestOwners(t *testing.T) {
 		defer s.Close()
 		found := s.Check(ctx)
 		has := func(text, mend string) bool {
-			return slices.ContainsFunc(found, func(f Finding) bool {
-				return f.Level == LevelWarn && strings.Contains(f.Text, text) && strings.Contains(f.Mend, mend)
+			return slices.ContainsFunc(found, func(f source.Finding) bool {
+				return f.Level == source.LevelWarn && strings.Contains(f.Text, text) && strings.Contains(f.Mend, mend)
 			})
 		}
 		if !has("theirs", `GRANT "`+owner+`" TO "`+role+`"`) || !has("public.super", "no superuser") || has("public.super", `GRANT "`+c.User) {

@@ -79,6 +79,7 @@ func readCatalog(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]source.T
 		err = row.Scan(&oid, &t.Schema, &t.Name, &identity, &t.Partitioned, &t.Leaf, &t.InSearchPath, &t.Unreadable, &t.IdentityUsable, &t.PrimaryKey)
 		if err == nil {
 			t.Identity = identities[identity[0]]
+			t.Mend = "ALTER TABLE " + t.TableName.String() + " REPLICA IDENTITY FULL"
 			at[oid] = len(at)
 		}
 		return t, err

@@ -10,26 +10,12 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
-// Levels of a Finding.
-const (
-	LevelOK    = "ok"
-	LevelWarn  = "warn"  // works, and should be known
-	LevelError = "error" // the source cannot be tailed before this is mended
-)
-
-// Finding is one thing that Check looked at.
-type Finding struct {
-	Level string `json:"level"`
-	Text  string `json:"text"`
-	Mend  string `json:"mend,omitempty"` // what to do, SQL included
-}
-
 // retained is how much log a slot may hold back before Check warns, bytes.
 const retained = 1 << 30
 
 // Check looks at everything that tailing needs, and changes nothing. It stops where
 // what follows cannot be asked.
-func (s *Source) Check(ctx context.Context) []Finding {
+func (s *Source) Check(ctx context.Context) []source.Finding {
 	c := &check{s: s}
 	if err := s.admin.do(ctx, func(conn *pgx.Conn) error { return c.server(ctx, conn) }); err != nil {
 		c.fail(s.refused(err))
@@ -45,7 +31,7 @@ func (s *Source) Check(ctx context.Context) []Finding {
 		c.fail(s.refused(err))
 		return c.found
 	}
-	c.add(LevelOK, "the role may replicate", "")
+	c.add(source.LevelOK, "the role may replicate", "")
 	if err := s.admin.do(ctx, func(conn *pgx.Conn) error { return c.publication(ctx, conn) }); err != nil {
 		c.fail(err)
 		return c.found
@@ -58,19 +44,19 @@ func (s *Source) Check(ctx context.Context) []Finding {
 
 type check struct {
 	s     *Source
-	found []Finding
+	found []source.Finding
 }
 
 func (c *check) add(level, text, mend string) {
-	c.found = append(c.found, Finding{level, text, mend})
+	c.found = append(c.found, source.Finding{Level: level, Text: text, Mend: mend})
 }
 
 func (c *check) fail(err error) {
 	if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
-		c.add(LevelError, halt.Reason, halt.Mend)
+		c.add(source.LevelError, halt.Reason, halt.Mend)
 		return
 	}
-	c.add(LevelError, err.Error(), reach(err))
+	c.add(source.LevelError, err.Error(), reach(err))
 }
 
 func (c *check) server(ctx context.Context, conn *pgx.Conn) error {
@@ -78,7 +64,7 @@ func (c *check) server(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	c.add(LevelOK, fmt.Sprintf("PostgreSQL %d, wal_level is logical", version/10000), "")
+	c.add(source.LevelOK, fmt.Sprintf("PostgreSQL %d, wal_level is logical", version/10000), "")
 	var free, senders int
 	var keep string
 	err = conn.QueryRow(ctx, `select current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots),
@@ -88,10 +74,10 @@ func (c *check) server(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("read settings: %w", err)
 	}
 	if senders < 1 {
-		c.add(LevelError, "no walsender is free", "raise max_wal_senders")
+		c.add(source.LevelError, "no walsender is free", "raise max_wal_senders")
 	}
 	if keep != "-1" {
-		c.add(LevelWarn, "max_slot_wal_keep_size is "+keep+": a stop of the daemon that lasts longer than this much log invalidates the slot", "")
+		c.add(source.LevelWarn, "max_slot_wal_keep_size is "+keep+": a stop of the daemon that lasts longer than this much log invalidates the slot", "")
 	}
 	slot, err := readSlot(ctx, conn, c.s.cfg.Slot)
 	if err != nil {
@@ -105,20 +91,20 @@ func (c *check) slot(slot *slotInfo, free int, database string) {
 	name := c.s.cfg.Slot
 	switch {
 	case slot == nil && free < 1:
-		c.add(LevelError, "slot "+name+" does not exist and no slot is free", "raise max_replication_slots, or drop a slot that nobody uses")
+		c.add(source.LevelError, "slot "+name+" does not exist and no slot is free", "raise max_replication_slots, or drop a slot that nobody uses")
 	case slot == nil:
-		c.add(LevelOK, "slot "+name+" does not exist yet: it is made at the first start", "")
+		c.add(source.LevelOK, "slot "+name+" does not exist yet: it is made at the first start", "")
 	default:
 		if err := c.s.checkSlot(slot, database, max(slot.Confirmed, 1), slot.Confirmed); err != nil {
 			c.fail(err)
 			return
 		}
-		c.add(LevelOK, fmt.Sprintf("slot %s stands at %s and holds back %d MiB of log", name, slot.Confirmed, slot.RetainedBytes>>20), "")
+		c.add(source.LevelOK, fmt.Sprintf("slot %s stands at %s and holds back %d MiB of log", name, slot.Confirmed, slot.RetainedBytes>>20), "")
 		if slot.Active {
-			c.add(LevelWarn, fmt.Sprintf("slot %s is being read by process %d", name, slot.ActivePID), "")
+			c.add(source.LevelWarn, fmt.Sprintf("slot %s is being read by process %d", name, slot.ActivePID), "")
 		}
 		if slot.RetainedBytes > retained {
-			c.add(LevelWarn, "the log held back grows until the daemon reads it", "start the daemon, or drop the slot: SELECT pg_drop_replication_slot("+literal(name)+");")
+			c.add(source.LevelWarn, "the log held back grows until the daemon reads it", "start the daemon, or drop the slot: SELECT pg_drop_replication_slot("+literal(name)+");")
 		}
 	}
 }
@@ -135,16 +121,16 @@ func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
 	name := c.s.cfg.Publication
 	switch {
 	case p == nil && c.s.cfg.PublicationMode == ModeExisting:
-		c.add(LevelError, "publication "+name+" does not exist", "CREATE PUBLICATION "+c.s.quotedPublication()+" FOR TABLE …;")
+		c.add(source.LevelError, "publication "+name+" does not exist", "CREATE PUBLICATION "+c.s.quotedPublication()+" FOR TABLE …;")
 	case p == nil && !create:
-		c.add(LevelError, "publication "+name+" does not exist, and the role may not create it",
+		c.add(source.LevelError, "publication "+name+" does not exist, and the role may not create it",
 			"GRANT CREATE ON DATABASE "+pgx.Identifier{conn.Config().Database}.Sanitize()+" TO "+pgx.Identifier{conn.Config().User}.Sanitize()+";")
 	case p == nil:
-		c.add(LevelOK, "publication "+name+" does not exist yet: it is made at the first start", "")
+		c.add(source.LevelOK, "publication "+name+" does not exist yet: it is made at the first start", "")
 	case !p.alterable:
-		c.add(LevelOK, "publication "+name+" is used as it is: tables are added to it by its owner", "")
+		c.add(source.LevelOK, "publication "+name+" is used as it is: tables are added to it by its owner", "")
 	default:
-		c.add(LevelOK, "publication "+name+" is ours", "")
+		c.add(source.LevelOK, "publication "+name+" is ours", "")
 	}
 	if p == nil && c.s.cfg.PublicationMode != ModeExisting || p != nil && p.alterable {
 		return c.owners(ctx, conn)
@@ -159,7 +145,7 @@ func (c *check) tables(ctx context.Context) error {
 	}
 	for _, t := range tables {
 		if !t.IdentityUsable {
-			c.add(LevelWarn, fmt.Sprintf("table %s has no usable replica identity: triggers on it are refused", t.TableName),
+			c.add(source.LevelWarn, fmt.Sprintf("table %s has no usable replica identity: triggers on it are refused", t.TableName),
 				"give it a primary key, or ALTER TABLE "+pgx.Identifier{t.Schema, t.Name}.Sanitize()+" REPLICA IDENTITY FULL;")
 		}
 	}

@@ -54,7 +54,7 @@ type Source struct {
 	recheck chan struct{} // asks the watch to look now
 }
 
-var _ source.Source = (*Source)(nil)
+var _ source.Managed = (*Source)(nil)
 
 // New makes a source; it does not connect. dial opens its connections, nil means as
 // package net does.

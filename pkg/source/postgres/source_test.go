@@ -39,7 +39,7 @@ func TestSuite(t *testing.T) {
 	for _, dsn := range servers(t) {
 		probe := newDatabase(t, dsn)
 		t.Run(probe.version, func(t *testing.T) {
-			sourcetest.Run(t, sourcetest.Harness{Unchanged: true, New: func(t *testing.T) sourcetest.Database {
+			sourcetest.Run(t, sourcetest.Harness{Unchanged: true, Waits: true, New: func(t *testing.T) sourcetest.Database {
 				return suiteDatabase{newDatabase(t, dsn)}
 			}})
 		})

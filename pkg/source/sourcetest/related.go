@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 // ask reads rows and gives each as `key: values of the columns`, sorted.
-func (r *Reader) ask(q source.Query, columns ...string) []string {
+func (r *Reader) ask(vague bool, q source.Query, columns ...string) []string {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -21,7 +22,7 @@ func (r *Reader) ask(q source.Query, columns ...string) []string {
 	if set.Of != nil && len(set.Of) != len(set.Rows) {
 		r.t.Fatalf("%d rows, the keys of %d", len(set.Rows), len(set.Of))
 	}
-	if set.Seq <= r.seq {
+	if !vague && set.Seq <= r.seq {
 		r.t.Errorf("rows promise to show what lies below %d, and %d was read", set.Seq, r.seq)
 	}
 	if set.Until != 0 && set.Until < set.Seq {
@@ -50,7 +51,7 @@ func (r *Reader) ask(q source.Query, columns ...string) []string {
 }
 
 // testRows reads what the application wrote, by key.
-func testRows(t *testing.T, db Database) {
+func testRows(t *testing.T, db Database, vague bool) {
 	run := db.Session(t)
 	run("create table part (a int not null, b varchar(20) not null, owner int, primary key (a, b))")
 	run("create index part_owner on part (owner)")
@@ -71,15 +72,15 @@ func testRows(t *testing.T, db Database) {
 		{"the first", limited(owned, 1, true), []string{"[1]: 1 x", "[2]: 2 x"}},
 		{"the first two", limited(owned, 2, true), []string{"[1]: 1 x", "[1]: 2 y", "[2]: 2 x"}},
 	} {
-		if got := r.ask(c.q, "a", "b"); !slices.Equal(got, c.want) {
+		if got := r.ask(vague, c.q, "a", "b"); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}
-	if got := r.ask(limited(owned, 2, false), "a"); len(got) != 3 {
+	if got := r.ask(vague, limited(owned, 2, false), "a"); len(got) != 3 {
 		t.Errorf("any two: got %q", got)
 	}
 	counts, err := r.Counts(context.Background(), owned)
-	if err != nil || !slices.Equal(counts.Counts, []int64{3, 1, 0}) || counts.Seq <= r.seq {
+	if err != nil || !slices.Equal(counts.Counts, []int64{3, 1, 0}) || !vague && counts.Seq <= r.seq {
 		t.Errorf("counts %+v, error %v", counts, err)
 	}
 	owned.Table.Name = "nowhere"
@@ -166,6 +167,8 @@ func testCarried(t *testing.T, db Database) {
 	if again := look(); first == "" || again != first {
 		t.Errorf("word %q, after changes of rows %q", first, again)
 	}
+	r.Row()
+	r.Row()
 	run("alter table item add more int default 7")
 	altered := look()
 	run("drop table item")
@@ -176,7 +179,12 @@ func testCarried(t *testing.T, db Database) {
 	if _, err := r.Publish(context.Background(), names[:1]); err != nil {
 		t.Fatal(err)
 	}
-	if recreated := look(); altered == first || recreated == "" || recreated == altered || recreated == first {
+	// That it is another table may show only once the log was read up to that.
+	recreated := look()
+	for late := time.Now().Add(patience); (recreated == altered || recreated == first) && time.Now().Before(late); recreated = look() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if altered == first || recreated == "" || recreated == altered || recreated == first {
 		t.Errorf("words %q, altered %q, recreated %q", first, altered, recreated)
 	}
 }

@@ -112,6 +112,14 @@ func testLeases(t *testing.T, url string) {
 		t.Errorf("after it %+v %+v", a3, b3)
 	}
 	must("save by the next", save("two", "0/3"), nil)
+	note := func(holder, text string) error {
+		return s.Held(holder).SaveNotes(t.Context(), "a", map[string]string{"n": text})
+	}
+	must("note by the next", note("two", "2"), nil)
+	must("note after it, holding another one", note("one", "1"), store.ErrTaken)
+	if notes, err := s.LoadNotes(t.Context(), "a"); err != nil || len(notes) != 1 || notes["n"] != "2" {
+		t.Errorf("notes %v, %v", notes, err)
+	}
 	park := func(holder string, id uint64) error {
 		return s.Held(holder).Settle(t.Context(), &deliver.Changes{Park: []*deliver.Delivery{parked(id, "d")}})
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"reflect"
 	"strings"
@@ -48,6 +49,7 @@ func Run(t *testing.T, b Backend) {
 		{"paused", testPaused},
 		{"queries", testQueries},
 		{"sources", testSources},
+		{"notes", testNotes},
 		{"deliveries", testDeliveries},
 		{"amendments", testAmendments},
 		{"history", testHistory},
@@ -368,6 +370,35 @@ func testQueries(t *testing.T, url string) {
 			t.Errorf("%+v: got %q, want %q", c.q, got, c.want)
 		}
 	}
+}
+
+func testNotes(t *testing.T, url string) {
+	s := open(t, url)
+	want := func(src string, want map[string]string) {
+		t.Helper()
+		if got, err := s.LoadNotes(t.Context(), src); err != nil || !maps.Equal(got, want) {
+			t.Errorf("%s: got %v, %v, want %v", src, got, err, want)
+		}
+	}
+	save := func(src string, changed map[string]string) {
+		t.Helper()
+		if err := s.SaveNotes(t.Context(), src, changed); err != nil {
+			t.Error(err)
+		}
+	}
+	want("shop", map[string]string{})
+	long := strings.Repeat("x", 1<<20)
+	save("shop", map[string]string{"a": "1", "A": "é'\"\\", "table " + strings.Repeat("n", 300): long})
+	save("other", map[string]string{"a": "2"})
+	save("shop", map[string]string{"a": "3", "none": ""})
+	want("shop", map[string]string{"a": "3", "A": "é'\"\\", "table " + strings.Repeat("n", 300): long})
+	save("shop", map[string]string{"a": "", "A": "", "table " + strings.Repeat("n", 300): "short"})
+	want("shop", map[string]string{"table " + strings.Repeat("n", 300): "short"})
+	if err := s.DropSource(t.Context(), "shop"); err != nil {
+		t.Fatal(err)
+	}
+	want("shop", map[string]string{})
+	want("other", map[string]string{"a": "2"})
 }
 
 func testSources(t *testing.T, url string) {

@@ -1,0 +1,433 @@
+// Package mysql tails a MySQL (8.0 and later) or MariaDB (10.6 and later) server through
+// its binary log, as a replica does. The server is used as it is: nothing is written and
+// no setting is changed.
+//
+//	dump thread ──► wire ──► decoder (groups, rows) ──► out
+//	                            │  ▲
+//	         statements, notes  ▼  │ tables as they were
+//	                          history ◄── catalog
+//
+// The library's goroutine, which Run starts, reads, decodes and hands over; while out is
+// full it reads nothing and the server waits. Three connections for queries are opened
+// when they are needed: for what the decoder asks the catalog, for rows, and for all else.
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+// Source tails one server. Make it with New; Prepare, then Run, then Close.
+type Source struct {
+	cfg       Config
+	connector *connector
+	log       *slog.Logger
+	notes     source.Notes
+	history   *history
+	clock     *clock
+	admin     *shared // Prepare, the catalog for callers, the watch
+	lookup    *shared // the reader of the log
+	rows      *shared // Rows
+	known     atomic.Pointer[server]
+
+	events   atomic.Uint64
+	connects atomic.Uint64
+	publishM sync.Mutex
+	loaded   map[string]string // notes as of Prepare
+
+	mu       sync.Mutex
+	status   source.Status // State and Detail
+	progress *progress     // of the running decoder
+	acked    place
+	lag      uint64
+	shapes   map[source.TableName]*rowShape
+}
+
+// New makes a source; it does not connect. dial opens its connections, nil means as
+// package net does. What it must remember beside its position it keeps in notes.
+func New(cfg Config, dial DialFunc, notes source.Notes, log *slog.Logger) (*Source, error) {
+	if errs := cfg.Validate(); len(errs) > 0 {
+		return nil, fmt.Errorf("configure source %q: %w", cfg.Name, errors.Join(errs...))
+	}
+	a, err := parseURL(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("configure source %q: %w", cfg.Name, err)
+	}
+	con, err := newConnector(a, dial)
+	if err != nil {
+		return nil, fmt.Errorf("configure source %q: %w", cfg.Name, err)
+	}
+	return &Source{
+		cfg: cfg, connector: con, log: log.With("source", cfg.Name), notes: notes, history: newHistory(notes), clock: &clock{notes: notes},
+		admin: newShared(con), lookup: newShared(con), rows: newShared(con),
+		status: source.Status{State: "connecting"}, shapes: map[source.TableName]*rowShape{},
+	}, nil
+}
+
+// server asks what the server is, as often as it may have been exchanged.
+func (s *Source) server(ctx context.Context, c *sql.Conn) (*server, error) {
+	srv, err := readServer(ctx, c)
+	if err == nil {
+		s.known.Store(srv)
+	}
+	return srv, err
+}
+
+// Ack implements source.Source. What lies before it needs not be remembered any more.
+func (s *Source) Ack(p change.Position) {
+	at, err := parsePlace(p)
+	if err != nil {
+		s.log.Error("acknowledged position is not one of this source", "position", p)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at.seq >= s.acked.seq {
+		s.acked = at
+	}
+}
+
+func (s *Source) ackedSeq() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acked.seq
+}
+
+// Status implements source.Source.
+func (s *Source) Status() source.Status {
+	s.mu.Lock()
+	st := s.status
+	if s.acked.file != "" {
+		st.Acked = change.Position(s.acked.String())
+	}
+	st.LagBytes = s.lag
+	p := s.progress
+	s.mu.Unlock()
+	if p != nil {
+		p.mu.Lock()
+		st.Received = change.Position(p.end.String())
+		st.Unseen = p.unseen
+		p.mu.Unlock()
+		if st.Unseen > 0 {
+			detail := fmt.Sprintf("statements that changed rows which the log does not hold: %d; a session has set binlog_format", st.Unseen)
+			if st.Detail != "" {
+				detail = st.Detail + "; " + detail
+			}
+			st.Detail = detail
+		}
+	}
+	st.Events = s.events.Load()
+	if n := s.connects.Load(); n > 1 {
+		st.Reconnects = n - 1
+	}
+	return st
+}
+
+func (s *Source) setState(state, detail string) {
+	s.mu.Lock()
+	s.status.State, s.status.Detail = state, detail
+	s.mu.Unlock()
+}
+
+func (s *Source) setHalt(err error) {
+	var halt *source.HaltError
+	switch {
+	case errors.As(err, &halt):
+		s.setState(halt.State, halt.Reason+"; "+halt.Mend)
+	case errors.Is(err, context.Canceled):
+		s.setState("stopped", "")
+	default:
+		s.setState("error", err.Error())
+	}
+}
+
+// Prepare implements source.Source. It waits, trying again, while the server cannot be
+// reached; Status tells why.
+func (s *Source) Prepare(ctx context.Context, saved source.State, save func(source.State) error) (source.State, error) {
+	var out source.State
+	err := s.retry(ctx, func() error {
+		var err error
+		out, err = s.prepare(ctx, saved, save)
+		return err
+	})
+	if err != nil {
+		s.setHalt(err)
+	}
+	return out, err
+}
+
+// saveError is a failure of the store, which is not the server's: not tried again.
+type saveError struct{ error }
+
+func (e saveError) Unwrap() error { return e.error }
+
+func (s *Source) prepare(ctx context.Context, saved source.State, save func(source.State) error) (source.State, error) {
+	if err := s.loadNotes(ctx); err != nil {
+		return saved, saveError{err}
+	}
+	out := saved
+	err := s.admin.do(ctx, func(c *sql.Conn) error {
+		srv, err := s.server(ctx, c)
+		if err != nil {
+			return err
+		}
+		if err := srv.check(); err != nil {
+			return err
+		}
+		if saved.Mark.End != "" {
+			at, err := parsePlace(saved.Mark.End)
+			if err != nil {
+				return lost(s.cfg.Name, "the saved position %s is none in a binary log: the source was another database", saved.Mark.End)
+			}
+			return s.readable(ctx, c, srv, at, saved.Identity)
+		}
+		out, err = s.begin(ctx, c, srv)
+		if err != nil {
+			return err
+		}
+		if err := save(out); err != nil {
+			return saveError{fmt.Errorf("save state: %w", err)}
+		}
+		return nil
+	})
+	return out, refused(err)
+}
+
+func (s *Source) loadNotes(ctx context.Context) error {
+	notes, err := s.notes.LoadNotes(ctx)
+	if err != nil {
+		return fmt.Errorf("load notes: %w", err)
+	}
+	s.loaded = notes
+	return errors.Join(s.history.load(notes), s.clock.load(notes))
+}
+
+// begin makes the state of a source that is read from now on. What may be known of an
+// earlier life is forgotten.
+func (s *Source) begin(ctx context.Context, c *sql.Conn, srv *server) (source.State, error) {
+	if err := s.forget(ctx); err != nil {
+		return source.State{}, saveError{err}
+	}
+	at, err := srv.place(ctx, c)
+	if err != nil {
+		return source.State{}, err
+	}
+	if err := s.clock.connected(ctx, srv.identity, at.file, 0); err != nil {
+		return source.State{}, saveError{err}
+	}
+	s.log.Info("reading begins at the end of the log", "position", at.String())
+	return source.State{Identity: srv.identity, Mark: change.Mark{End: at.position()}}, nil
+}
+
+func (s *Source) forget(ctx context.Context) error {
+	all := map[string]string{}
+	for name := range s.loaded {
+		all[name] = ""
+	}
+	if len(all) > 0 {
+		if err := s.notes.SaveNotes(ctx, all); err != nil {
+			return fmt.Errorf("remove notes: %w", err)
+		}
+	}
+	s.loaded = nil
+	return errors.Join(s.history.load(nil), s.clock.load(nil))
+}
+
+// readable says whether the log can be read on from at without a gap. identity is that of
+// the server that was read last.
+func (s *Source) readable(ctx context.Context, c *sql.Conn, srv *server, at place, identity string) error {
+	switch {
+	case at.set != nil && srv.mariadb != (at.set.domains != nil):
+		return lost(s.cfg.Name, "the saved position is one of another product, and the url leads to %s", srv.product())
+	case at.set != nil && srv.mariadb:
+		return s.readableMariaDB(ctx, c, at)
+	case at.set != nil && srv.named:
+		return s.readableGTID(ctx, c, at)
+	}
+	return s.readableFile(ctx, c, srv, at, identity)
+}
+
+func (s *Source) readableGTID(ctx context.Context, c *sql.Conn, at place) error {
+	var executed, purged string
+	if err := c.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").Scan(&executed, &purged); err != nil {
+		return fmt.Errorf("read GTIDs: %w", err)
+	}
+	has, err := parseExecuted(executed)
+	if err != nil {
+		return err
+	}
+	gone, err := parseExecuted(purged)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !at.set.holds(gone):
+		return lost(s.cfg.Name, "the server has removed transactions from its log that were not read: it purged %s, and %s was read", purged, at.set)
+	case !has.holds(at.set):
+		return &behindError{fmt.Sprintf("the server has executed %s, which lacks some of %s that was read: it is behind, or was restored to an older state", executed, at.set)}
+	}
+	return nil
+}
+
+func (s *Source) readableMariaDB(ctx context.Context, c *sql.Conn, at place) error {
+	names, _, err := files(ctx, c)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	start, err := listedGTIDs(ctx, c, names[0])
+	if err != nil {
+		return err
+	}
+	var newest string
+	if err := c.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&newest); err != nil {
+		return fmt.Errorf("read GTIDs: %w", err)
+	}
+	has, err := parseMariaDBSet(newest)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !at.set.holds(start):
+		return lost(s.cfg.Name, "the server has removed transactions from its log that were not read: its oldest file begins behind %s, and %s was read", start, at.set)
+	case !has.holds(at.set):
+		return &behindError{fmt.Sprintf("the server's log ends at %s, before %s that was read: it is behind, or was restored to an older state", has, at.set)}
+	}
+	return nil
+}
+
+// listedGTIDs gives what lies before a file of MariaDB's log, which stands at its
+// beginning.
+func listedGTIDs(ctx context.Context, c *sql.Conn, file string) (*executed, error) {
+	list := ""
+	err := each(ctx, c, "SHOW BINLOG EVENTS IN '"+strings.ReplaceAll(file, "'", "''")+"' LIMIT 3", nil, func(scan func(...any) error) error {
+		var name, kind, info string
+		var pos, id, end uint64
+		err := scan(&name, &pos, &kind, &id, &end, &info)
+		if kind == "Gtid_list" {
+			list = strings.Trim(info, "[]")
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the beginning of the log: %w", err)
+	}
+	all, err := parseMariaDBSet("")
+	for _, part := range strings.Split(list, ",") { // of each domain and server, the last one of a domain at the end
+		if part = strings.TrimSpace(part); part == "" || err != nil {
+			continue
+		}
+		var g gtid
+		if g, err = parseMariaDB(part); err == nil && g.sequence >= all.domains[g.domain].sequence {
+			all.add(g)
+		}
+	}
+	return all, err
+}
+
+func parseMariaDBSet(text string) (*executed, error) {
+	if text == "" {
+		text = "-"
+	}
+	return parseExecuted(text)
+}
+
+// readableFile is for servers whose transactions have no names: only the same server
+// will do.
+func (s *Source) readableFile(ctx context.Context, c *sql.Conn, srv *server, at place, identity string) error {
+	if identity != srv.identity {
+		return lost(s.cfg.Name, "the saved position belongs to another server (%s, now %s), and without GTIDs it means nothing here", identity, srv.identity)
+	}
+	names, sizes, err := files(ctx, c)
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		if name != at.file {
+			continue
+		}
+		if at.pos > sizes[i] {
+			return lost(s.cfg.Name, "file %s of the log ends at %d, before %d that was read: it was reset, or the server lost its end in a crash", name, sizes[i], at.pos)
+		}
+		return nil
+	}
+	return lost(s.cfg.Name, "the server has removed file %s of its log, in which %d was read last", at.file, at.pos)
+}
+
+// behindError says that a server lacks what was read before: a replica that lags catches
+// up, so it is asked again, for a while.
+type behindError struct{ text string }
+
+func (e *behindError) Error() string { return e.text }
+
+// behindFor is how long a server may lack what was read before.
+const behindFor = 30 * time.Second
+
+// retry calls f until it succeeds, ctx ends or it fails for good. Waits grow from 0.1 s
+// to 10 s, with jitter, and start anew after a connection that worked.
+func (s *Source) retry(ctx context.Context, f func() error) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 10*time.Second
+	var last string
+	var behind time.Time
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		var halt *source.HaltError
+		var perm permanentError
+		var store saveError
+		if errors.As(err, &halt) || errors.As(err, &perm) || errors.As(err, &store) {
+			return err
+		}
+		var late *behindError
+		switch {
+		case !errors.As(err, &late):
+			behind = time.Time{}
+		case behind.IsZero():
+			behind = time.Now()
+		case time.Since(behind) > behindFor:
+			return lost(s.cfg.Name, "%s", late.text)
+		}
+		var old lostError
+		if errors.As(err, &old) {
+			wait.Reset()
+		}
+		d := wait.NextBackOff()
+		if text := err.Error(); text != last { // once, not at every attempt
+			last = text
+			s.log.Warn("source is not connected, trying again", "error", err, "wait", d.Round(time.Millisecond).String())
+		}
+		s.setState("connecting", err.Error())
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(d):
+		}
+	}
+}
+
+// lostError marks the loss of a connection that had worked for a while.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
+// Close frees the connections. Run must have returned.
+func (s *Source) Close() error {
+	s.admin.close()
+	s.lookup.close()
+	s.rows.close()
+	return nil
+}
