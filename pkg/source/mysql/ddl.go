@@ -49,7 +49,6 @@ type parser struct {
 	tokens []token
 	d      dialect
 	schema string // the default one
-	server string // character set of the server, for databases that name none
 	// defaults gives the character set of a database.
 	defaults func(schema string) string
 }

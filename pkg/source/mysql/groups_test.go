@@ -369,26 +369,26 @@ func TestTruncate(t *testing.T) {
 // TestNames: tables and columns may be called anything.
 func TestNames(t *testing.T) {
 	everywhere(t, func(t *testing.T, db *testDB) {
-		db.exec("create table `sel``ect \"'x` (`a``b` int primary key, `ü \"'é` varchar(10), `select` int)")
-		r := start(t, db, "sel`ect \"'x")
-		db.exec("alter table `sel``ect \"'x` add `new``col` int after `a``b`")
-		db.exec("insert into `sel``ect \"'x` values (1, 2, 'x', 3)")
-		r.want("insert sel`ect \"'x -> (a`b=1 new`col=2 ü \"'é=\"x\" select=3)")
+		db.exec("create table `od``d \"'x` (`a``b` int primary key, `ü \"'é` varchar(10), `select` int)")
+		r := start(t, db, "od`d \"'x")
+		db.exec("alter table `od``d \"'x` add `new``col` int after `a``b`")
+		db.exec("insert into `od``d \"'x` values (1, 2, 'x', 3)")
+		r.want("insert od`d \"'x -> (a`b=1 new`col=2 ü \"'é=\"x\" select=3)")
 		db.exec("set sql_mode = 'ANSI_QUOTES'")
-		db.exec("alter table \"sel`ect \"\"'x\" rename column \"select\" to \"sel\"\"\"")
-		db.exec("insert into `sel``ect \"'x` values (2, 2, 'x', 3)")
-		r.want("insert sel`ect \"'x -> (a`b=2 new`col=2 ü \"'é=\"x\" sel\"=3)")
-		got, err := r.Rows(context.Background(), source.Query{Table: db.table("sel`ect \"'x"), Columns: []string{"a`b"}, Keys: [][]string{{"1"}}})
+		db.exec("alter table \"od`d \"\"'x\" rename column \"select\" to \"sel\"\"\"")
+		db.exec("insert into `od``d \"'x` values (2, 2, 'x', 3)")
+		r.want("insert od`d \"'x -> (a`b=2 new`col=2 ü \"'é=\"x\" sel\"=3)")
+		got, err := r.Rows(context.Background(), source.Query{Table: db.table("od`d \"'x"), Columns: []string{"a`b"}, Keys: [][]string{{"1"}}})
 		if err != nil || len(got.Rows) != 1 {
 			t.Errorf("%d rows, error %v", len(got.Rows), err)
 		}
 		// A client of another character set.
 		db.exec("set names latin1")
-		if _, err := db.app.ExecContext(context.Background(), "alter table `sel``ect \"'x` add `\xe4` enum('\xf6')"); err != nil {
+		if _, err := db.app.ExecContext(context.Background(), "alter table `od``d \"'x` add `\xe4` enum('\xf6')"); err != nil {
 			t.Fatal(err)
 		}
 		db.exec("set names utf8mb4")
-		db.exec("insert into `sel``ect \"'x` values (3, 2, 'x', 3, 'ö')")
+		db.exec("insert into `od``d \"'x` values (3, 2, 'x', 3, 'ö')")
 		if c := r.row(); c.Table.Columns[4].Name != "ä" || c.After[4].Text != "ö" {
 			t.Errorf("got %s", line(c))
 		}

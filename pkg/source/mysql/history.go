@@ -103,21 +103,6 @@ func (h *history) load(notes map[string]string) error {
 	return nil
 }
 
-// forget drops everything, for a source that begins anew.
-func (h *history) forget(ctx context.Context) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	changed := map[string]string{noteWant: "", noteDatabases: ""}
-	for t := range h.tables {
-		changed[noteTable+t.String()] = ""
-	}
-	if err := h.notes.SaveNotes(ctx, changed); err != nil {
-		return err
-	}
-	h.clear()
-	return nil
-}
-
 // wanted reports whether the rows of a table are to be decoded.
 func (h *history) wanted(t source.TableName) bool {
 	h.mu.Lock()

@@ -53,6 +53,9 @@ func (db *testDB) killReader(tb testing.TB) {
 		}
 		_, _ = db.root.ExecContext(ctx, fmt.Sprintf("kill %d", id)) // perhaps it has gone already
 	}
+	if err := rows.Err(); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 func TestSuite(t *testing.T) {
