@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -48,7 +47,7 @@ type operated struct {
 	database  string
 	identity  string
 	serverEnd lsn
-	conn      *pgconn.PgConn // for replication
+	conn      walsender
 }
 
 // operate looks at the server and calls f, unless somebody reads the slot.
@@ -69,11 +68,11 @@ func (s *Source) operate(ctx context.Context, f func(operated) error) error {
 		return fmt.Errorf("replication slot %s is being read by the server's process %d: stop its reader first, or, if that is gone, SELECT pg_terminate_backend(%d);",
 			s.cfg.Slot, o.slot.ActivePID, o.slot.ActivePID)
 	}
-	if o.conn, _, err = s.connector.replication(ctx); err != nil {
+	if o.conn, err = s.connector.replication(ctx); err != nil {
 		return s.refused(err)
 	}
 	defer o.conn.Close(context.WithoutCancel(ctx))
-	if o.identity, o.serverEnd, err = s.identify(ctx, o.conn); err != nil {
+	if o.identity, o.serverEnd, err = s.identify(ctx, o.conn.PgConn); err != nil {
 		return s.refused(err)
 	}
 	return f(o)
@@ -115,7 +114,7 @@ func (s *Source) Resync(ctx context.Context, tables []source.TableName, save fun
 		if err != nil {
 			s.log.Warn("some tables are not published", "err", err)
 		}
-		st, err = s.createSlot(ctx, o.conn, o.identity, save)
+		st, err = s.createSlot(ctx, o.conn.PgConn, o.identity, save)
 		return err
 	})
 	if err != nil {

@@ -58,7 +58,7 @@ func saleRelation(oid uint32) message {
 func offline(tb testing.TB, from change.Mark) *decoder {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
-	rels := &relations{types: newTypes(log), lookup: newShared(connector{url: "postgres://nobody@127.0.0.1:1/none"}).do, warn: log.Warn, known: map[uint32]*relation{}}
+	rels := &relations{types: newTypes(newTypeLog(log)), lookup: newShared(connector{url: "postgres://nobody@127.0.0.1:1/none"}).do, warn: log.Warn, known: map[uint32]*relation{}}
 	d, err := newDecoder(from, rels, func() {}, log)
 	if err != nil {
 		tb.Fatal(err)

@@ -35,13 +35,13 @@ func (s *Source) Check(ctx context.Context) []Finding {
 		c.fail(s.refused(err))
 		return c.found
 	}
-	conn, _, err := s.connector.replication(ctx)
+	conn, err := s.connector.replication(ctx)
 	if err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, _, err := s.identify(ctx, conn); err != nil {
+	if _, _, err := s.identify(ctx, conn.PgConn); err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}

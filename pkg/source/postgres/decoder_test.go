@@ -214,7 +214,6 @@ func FuzzDecoder(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := offline(t, change.Mark{})
-		d.relations.types.warned = map[uint32]bool{}
 		feed(t, d, saleRelation(7), begin(1, 1), insertSale("1"))
 		if len(b) > 0 && b[0] == 'R' {
 			p := parser{b: bytes.Clone(b[1:])}
@@ -227,8 +226,8 @@ func FuzzDecoder(f *testing.F) {
 
 // FuzzValue feeds arbitrary text to every class: always JSON, never a panic.
 func FuzzValue(f *testing.F) {
-	for _, c := range typeCases {
-		f.Add([]byte(strings.Trim(c.want, `"`)))
+	for _, c := range typeCases(f) {
+		f.Add([]byte(strings.Trim(c.JSON, `"`)))
 	}
 	f.Add([]byte(`{{1,"a\"b"},{NULL,"NULL"}}`))
 	f.Add([]byte(`(1,"x,""y",)`))

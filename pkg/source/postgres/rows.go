@@ -43,6 +43,7 @@ where a.attrelid = (select c.oid from pg_catalog.pg_class c join pg_catalog.pg_n
   and a.attnum > 0 and not a.attisdropped order by a.attnum`
 
 func (r *reader) shape(ctx context.Context, c *pgx.Conn, name source.TableName) (*shape, error) {
+	r.types.serve(c.PgConn())
 	old := r.shapes[name]
 	if old != nil && time.Since(old.read) < shapeFor {
 		return old, nil

@@ -192,12 +192,12 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 	if err != nil {
 		return saved, s.refused(err)
 	}
-	conn, _, err := s.connector.replication(ctx)
+	conn, err := s.connector.replication(ctx)
 	if err != nil {
 		return saved, s.refused(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	identity, serverEnd, err := s.identify(ctx, conn)
+	identity, serverEnd, err := s.identify(ctx, conn.PgConn)
 	if err != nil {
 		return saved, s.refused(err)
 	}
@@ -230,7 +230,7 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 		saved.Mark = change.Mark{End: slot.Confirmed.position()}
 		return saved, save(saved)
 	}
-	return s.createSlot(ctx, conn, identity, save)
+	return s.createSlot(ctx, conn.PgConn, identity, save)
 }
 
 func (s *Source) unknownSlot() error {

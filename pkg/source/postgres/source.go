@@ -35,6 +35,7 @@ type Source struct {
 	admin     *shared // Prepare, the catalog for callers, the watch
 	lookup    *shared // the reader of the log
 	reader    *reader // Rows
+	types     *typeLog
 	server    atomic.Pointer[server]
 
 	acked    atomic.Uint64
@@ -63,10 +64,12 @@ func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.C
 	}
 	cfg = cfg.WithDefaults()
 	con := connector{url: cfg.URL, dial: dial}
+	log = log.With("source", cfg.Name)
+	types := newTypeLog(log)
 	return &Source{
-		cfg: cfg, connector: con, log: log.With("source", cfg.Name),
+		cfg: cfg, connector: con, log: log, types: types,
 		admin: newShared(con), lookup: newShared(con),
-		reader: &reader{conn: newShared(con), types: newTypes(log), shapes: map[source.TableName]*shape{}},
+		reader: &reader{conn: newShared(con), types: newTypes(types), shapes: map[source.TableName]*shape{}},
 		status: source.Status{State: "connecting"}, recheck: make(chan struct{}, 1),
 	}, nil
 }
@@ -141,7 +144,7 @@ func (s *Source) setHalt(err error) {
 // alive until Close, which tells the server the last position given to Ack: so what is
 // still on its way may be finished and acknowledged in between.
 func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {
-	rels := &relations{types: newTypes(s.log), lookup: s.lookup.do, warn: s.log.Warn, known: map[uint32]*relation{}}
+	rels := &relations{types: newTypes(s.types), lookup: s.lookup.do, warn: s.log.Warn, known: map[uint32]*relation{}}
 	dec, err := newDecoder(from, rels, s.suspect, s.log)
 	if err != nil {
 		s.setHalt(err)

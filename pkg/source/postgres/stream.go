@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -62,11 +61,11 @@ func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, w, err := s.connector.replication(ctx)
+	conn, err := s.connector.replication(ctx)
 	if err != nil {
 		return nil, s.refused(err)
 	}
-	sess, err := s.start(ctx, conn, w, dec, slot, database)
+	sess, err := s.start(ctx, conn, dec, slot, database)
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
 		return nil, err
@@ -74,8 +73,8 @@ func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
 	return sess, nil
 }
 
-func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, w *wire, dec *decoder, slot *slotInfo, database string) (*session, error) {
-	identity, serverEnd, err := s.identify(ctx, conn)
+func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, slot *slotInfo, database string) (*session, error) {
+	identity, serverEnd, err := s.identify(ctx, conn.PgConn)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +90,7 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, w *wire, dec *d
 	if err := s.checkSlot(slot, database, dec.end, serverEnd); err != nil {
 		return nil, err
 	}
-	timeout, err := senderTimeout(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	err = pglogrepl.StartReplication(ctx, conn, s.cfg.Slot, pglogrepl.LSN(dec.end), pglogrepl.StartReplicationOptions{PluginArgs: []string{
+	err = pglogrepl.StartReplication(ctx, conn.PgConn, s.cfg.Slot, pglogrepl.LSN(dec.end), pglogrepl.StartReplicationOptions{PluginArgs: []string{
 		"proto_version '1'", "publication_names " + literal(pgx.Identifier{s.cfg.Publication}.Sanitize()), "messages 'true'",
 	}})
 	if err != nil {
@@ -105,25 +100,14 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, w *wire, dec *d
 	if err != nil {
 		return nil, fmt.Errorf("take over connection: %w", err)
 	}
+	dec.relations.types.serve(conn.PgConn)
 	dec.reset()
 	every := maxStatus
-	if timeout > 0 {
-		every = min(every, timeout/3)
+	if conn.timeout > 0 {
+		every = min(every, conn.timeout/3)
 	}
 	raise(&s.tip, uint64(serverEnd))
-	return &session{s: s, conn: hijacked.Conn, wire: w, dec: dec, every: every, opened: time.Now()}, nil
-}
-
-func senderTimeout(ctx context.Context, conn *pgconn.PgConn) (time.Duration, error) {
-	res, err := conn.Exec(ctx, "select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'").ReadAll()
-	if err != nil || len(res) != 1 || len(res[0].Rows) != 1 {
-		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
-	}
-	ms, err := strconv.Atoi(string(res[0].Rows[0][0]))
-	if err != nil {
-		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
-	}
-	return time.Duration(ms) * time.Millisecond, nil
+	return &session{s: s, conn: hijacked.Conn, wire: conn.wire, dec: dec, every: every, opened: time.Now()}, nil
 }
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
