@@ -96,8 +96,8 @@ func usable(info source.TableInfo, c trigger.ContentType) error {
 		return nil
 	}
 	return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf(
-		"%s: table %s has no usable replica identity: if it were published, the database would refuse the application's updates and deletes; give it a primary key, or ALTER TABLE %s REPLICA IDENTITY FULL (writes the whole old row to the log)",
-		c.Name(), info.TableName, info.TableName)}
+		"%s: table %s has no usable replica identity: if it were published, the database would refuse the application's updates and deletes; give it a primary key, or %s (writes the whole old row to the log)",
+		c.Name(), info.TableName, info.WholeOldRow)}
 }
 
 // checkPath says what is wrong with a path that a template or condition of t reads. A
@@ -169,7 +169,7 @@ func held(info source.TableInfo, signals signal.Set, at string, path []string) e
 		return nil
 	}
 	for _, name := range reads(info, path[1]) {
-		if !slices.Contains(info.PrimaryKey, name) {
+		if !slices.Contains(info.OldColumns, name) {
 			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s holds no old value of %s%s", info.TableName, name, full)}
 		}
 	}
@@ -181,7 +181,7 @@ const codeIdentity = "replica_identity"
 
 // fullIdentity is what makes the log hold whole old rows, and what that costs.
 func fullIdentity(info source.TableInfo) string {
-	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL, after which each update and delete also writes the whole old row to the log", info.TableName)
+	return info.WholeOldRow + " after which each update and delete also writes the whole old row to the log"
 }
 
 // shown says which column that path reads may not leave, of the table or of those that it

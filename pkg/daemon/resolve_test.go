@@ -27,7 +27,7 @@ type catalogOf struct {
 func (c *catalogOf) Tables(context.Context) ([]source.TableInfo, error) { return c.tables, c.err }
 
 func table(schema, name string, columns ...string) source.TableInfo {
-	i := source.TableInfo{TableName: source.TableName{Schema: schema, Name: name}, InSearchPath: schema == "public", IdentityUsable: true, PrimaryKey: []string{"id"}}
+	i := source.TableInfo{TableName: source.TableName{Schema: schema, Name: name}, InSearchPath: schema == "public", IdentityUsable: true, PrimaryKey: []string{"id"}, OldColumns: []string{"id"}, WholeOldRow: "ALTER TABLE " + schema + "." + name + " REPLICA IDENTITY FULL;"}
 	for _, c := range append([]string{"id"}, columns...) {
 		i.Columns = append(i.Columns, source.ColumnInfo{Name: c})
 	}

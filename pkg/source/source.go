@@ -94,8 +94,10 @@ type TableInfo struct {
 	Columns        []ColumnInfo
 	PrimaryKey     []string
 	ForeignKeys    []ForeignKey
-	Identity       change.Identity
-	IdentityUsable bool // updates and deletes can be published without harm
+	Identity       change.Identity // of every row: partitions may differ from their root
+	OldColumns     []string        // what the log holds of a deleted row, and of an update that changes one of them
+	WholeOldRow    string          // what makes the log hold the whole old row, statements to be run
+	IdentityUsable bool            // updates and deletes can be published without harm
 	InSearchPath   bool
 	Partitioned    bool
 	Leaf           bool // a partition of another table

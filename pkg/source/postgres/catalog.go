@@ -16,13 +16,24 @@ const userTables = `
   and pg_catalog.has_schema_privilege(n.oid, 'usage')
   and not exists (select from pg_catalog.pg_class v where v.relnamespace = n.oid and v.relname = 'waltrigger_version')`
 
+// identityOf is the replica identity by which the rows of relation c are logged: those
+// of a partitioned table lie in its partitions.
+const identityOf = `case when c.relkind = 'p' and c.relreplident = 'f' and exists(select from pg_catalog.pg_partition_tree(c.oid) t
+    join pg_catalog.pg_class l on l.oid = t.relid where t.isleaf and l.relkind <> 'p' and l.relreplident <> 'f') then 'd' else c.relreplident end`
+
 var tablesQuery = fmt.Sprintf(`
-select c.oid, n.nspname::text, c.relname::text, c.relreplident::text, c.relkind = 'p', c.relispartition,
-  n.nspname = any(pg_catalog.current_schemas(false)), %s,
+select c.oid, n.nspname::text, c.relname::text, (%[1]s)::text, c.relkind = 'p', c.relispartition,
+  n.nspname = any(pg_catalog.current_schemas(false)), %[2]s,
   array(select a.attname::text from pg_catalog.pg_index i join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey::int2[])
-    where i.indrelid = c.oid and i.indisprimary order by pg_catalog.array_position(i.indkey::int2[], a.attnum))
+    where i.indrelid = c.oid and i.indisprimary order by pg_catalog.array_position(i.indkey::int2[], a.attnum)),
+  array(select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    and case %[1]s when 'f' then true when 'n' then false else exists(select from pg_catalog.pg_index i where i.indrelid = c.oid
+      and a.attnum = any(i.indkey::int2[]) and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end) end order by a.attnum),
+  (select string_agg(pg_catalog.format('ALTER TABLE %%I.%%I REPLICA IDENTITY FULL;', ln.nspname, l.relname), ' ' order by t.level, l.oid)
+    from (select c.oid as relid, 0 as level union select relid, level from pg_catalog.pg_partition_tree(c.oid)) t
+    join pg_catalog.pg_class l on l.oid = t.relid join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace where l.relreplident <> 'f')
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where %s order by 2, 3`, usableTree, userTables)
+where %[3]s order by 2, 3`, identityOf, usableTree, userTables)
 
 const columnsQuery = `
 select c.oid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' and not (@gen::bool and a.attgenerated = 's')
@@ -68,7 +79,11 @@ func readCatalog(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]source.T
 	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t source.TableInfo, err error) {
 		var oid uint32
 		var identity string
-		err = row.Scan(&oid, &t.Schema, &t.Name, &identity, &t.Partitioned, &t.Leaf, &t.InSearchPath, &t.IdentityUsable, &t.PrimaryKey)
+		var whole *string
+		err = row.Scan(&oid, &t.Schema, &t.Name, &identity, &t.Partitioned, &t.Leaf, &t.InSearchPath, &t.IdentityUsable, &t.PrimaryKey, &t.OldColumns, &whole)
+		if whole != nil {
+			t.WholeOldRow = *whole
+		}
 		if err == nil {
 			t.Identity = identities[identity[0]]
 			at[oid] = len(at)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -134,7 +135,7 @@ func (d *decoder) message(ctx context.Context, body []byte) error {
 		if m.harmful() {
 			d.suspect()
 		}
-		d.current[m.oid] = d.relations.resolve(ctx, m)
+		d.current[m.oid], err = d.relations.resolve(ctx, m)
 	case 'M':
 		d.logical(&p)
 	case 'O', 'Y': // origin of the transaction; name of a type, which the catalog gives with more
@@ -261,11 +262,8 @@ func (d *decoder) row(typ byte, p *parser, size int) error {
 	c := change.Change{Ordinal: d.ordinal, Tx: d.tx, Table: rel.table}
 	part := p.byte()
 	if part == 'K' || part == 'O' {
-		c.Image = change.ImageKeyOnly
-		if part == 'O' {
-			c.Image = change.ImageFull
-		}
-		c.Before = d.tuple(rel, p, part == 'K')
+		c.Before = d.tuple(rel, p)
+		c.Image = rel.image(part, c.Before)
 		if typ == 'U' {
 			part = p.byte()
 		}
@@ -282,9 +280,9 @@ func (d *decoder) row(typ byte, p *parser, size int) error {
 		if part != 'N' {
 			return fmt.Errorf("decode row: type %q has part %q", typ, part)
 		}
-		c.After = d.tuple(rel, p, false)
-		if c.Image == change.ImageFull {
-			for i := range c.After { // an unchanged TOAST value is in the old row only
+		c.After = d.tuple(rel, p)
+		if c.Before != nil {
+			for i := range c.After { // an unchanged TOAST value is in the old row, if anywhere
 				if c.After[i].Kind == change.Missing && i < len(c.Before) {
 					c.After[i] = c.Before[i]
 				}
@@ -302,53 +300,92 @@ func (d *decoder) row(typ byte, p *parser, size int) error {
 	return nil
 }
 
-// tuple decodes one row image. Of a key-only image the server fills the other columns
-// with NULL, which is not what the row held: they are Missing.
-func (d *decoder) tuple(rel *relation, p *parser, keyOnly bool) []change.Value {
+// image says how much of the old row before holds, and takes out what only seems to be
+// in it: of a row that is not whole the server fills the other columns with NULL, which is
+// not what they held.
+//
+// The part's letter follows the identity of the table under whose name the row comes,
+// its content that of the partition where it was. So the row of a partition is whole only
+// if all partitions promise it and it holds more than a key: they promise it since an
+// unknown time.
+func (rel *relation) image(part byte, before []change.Value) change.Image {
+	if part == 'O' && (!rel.tree || rel.whole && rel.holdsMore(before)) {
+		return change.ImageFull
+	}
+	for i := range before {
+		if before[i].Kind == change.Null && (part == 'O' || !rel.table.Columns[i].Identity) {
+			before[i].Kind = change.Missing
+		}
+	}
+	return change.ImageKeyOnly
+}
+
+// holdsMore reports whether a row holds a value besides the key, or has no other columns.
+func (rel *relation) holdsMore(row []change.Value) bool {
+	if len(rel.types) <= len(rel.table.Key) {
+		return true
+	}
+	for i, v := range row {
+		if v.Kind != change.Null && v.Kind != change.Missing && !slices.Contains(rel.table.Key, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// tuple decodes one row image.
+func (d *decoder) tuple(rel *relation, p *parser) []change.Value {
 	n := int(p.uint16())
 	if p.bad || n != len(rel.types) {
 		p.bad = true
 		return nil
 	}
-	if len(d.slab) < n {
-		d.slab = make([]change.Value, max(valueSlab, n))
+	width := len(rel.table.Columns)
+	if len(d.slab) < width {
+		d.slab = make([]change.Value, max(valueSlab, width))
 	}
-	row := d.slab[:n:n]
-	d.slab = d.slab[n:]
+	row := d.slab[:width:width]
+	d.slab = d.slab[width:]
+	if !rel.fill(row[:n], p) {
+		p.bad = true
+		return nil
+	}
+	for i := len(rel.at) - 1; i >= 0 && rel.at[i] != i; i-- { // apart, from the last one on
+		row[rel.at[i]], row[i] = row[i], change.Value{}
+	}
+	if row == nil {
+		row = []change.Value{}
+	}
+	return row
+}
+
+// fill reads the values that are sent.
+func (rel *relation) fill(row []change.Value, p *parser) bool {
 	b := p.b
 	for i := range row {
 		if len(b) == 0 {
-			p.bad = true
-			return nil
+			return false
 		}
 		kind := b[0]
 		b = b[1:]
 		switch kind {
 		case 't':
 			if len(b) < 4 {
-				p.bad = true
-				return nil
+				return false
 			}
 			size := int(binary.BigEndian.Uint32(b))
 			if b = b[4:]; size > len(b) {
-				p.bad = true
-				return nil
+				return false
 			}
 			row[i] = rel.types[i].value(b[:size:size])
 			b = b[size:]
 		case 'n':
-			if !keyOnly || rel.table.Columns[i].Identity {
-				row[i].Kind = change.Null
-			}
+			row[i].Kind = change.Null
 		case 'u': // Missing, the zero value
 		default:
-			p.bad = true
-			return nil
+			return false
 		}
 	}
 	p.b = b
-	if row == nil {
-		row = []change.Value{}
-	}
-	return row
+	return true
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
@@ -54,6 +55,157 @@ func TestRowImages(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// wantLines takes as many row changes as are named and compares them.
+func (r *running) wantLines(want ...string) {
+	r.tb.Helper()
+	for _, w := range want {
+		if got := line(r.row()); got != w {
+			r.tb.Errorf("got %s\nwant %s", got, w)
+		}
+	}
+}
+
+// TestToastedKey: a key that is stored out of line and did not change is in the log as
+// the old key alone.
+func TestToastedKey(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table long (k text primary key, n int, body text); alter table long alter k set storage external, alter body set storage external")
+		r := start(t, db.config(), &memory{}, "long")
+		key, body := strings.Repeat("k", 2500), strings.Repeat("b", 4000)
+		db.exec("insert into long values ($1, 1, $2)", key, body)
+		db.exec("update long set n = 2")
+		r.row()
+		c := r.row()
+		if c.After[0].Text != key || c.Before == nil || c.Before[0].Text != key || c.Image != change.ImageKeyOnly {
+			t.Errorf("the key is %.10q, before that %d values, image %s", c.After[0].Text, len(c.Before), c.Image)
+		}
+		if c.After[2].Kind != change.Missing || c.Before[2].Kind != change.Missing || c.Before[1].Kind != change.Missing {
+			t.Errorf("body is of kind %d, before that %d", c.After[2].Kind, c.Before[2].Kind)
+		}
+	})
+}
+
+// TestNoUpdate: an update that changes nothing is one, with two equal rows.
+func TestNoUpdate(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table w (id int primary key, n int); alter table w replica identity full; insert into w values (1, 1)")
+		r := start(t, db.config(), &memory{}, "w")
+		db.exec("update w set n = n; insert into w values (1, 2) on conflict (id) do update set n = excluded.n; insert into w values (1, 3) on conflict do nothing; select * from w for update")
+		db.exec("begin; insert into w values (2, 1); update w set n = 5 where id = 2; delete from w where id = 2; commit")
+		r.wantLines("update w full / id=1 n=1 -> id=1 n=1", "update w full / id=1 n=1 -> id=1 n=2",
+			"insert w none / none -> id=2 n=1", "update w full / id=2 n=1 -> id=2 n=5", "delete w full / id=2 n=5 -> none")
+	})
+}
+
+// TestUnloggedColumns: what the log leaves out is missing, and stands where the table has
+// it.
+func TestUnloggedColumns(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(`create table g (id int primary key, twice int generated always as (n * 2) stored, n int, thrice int generated always as (n * 3) stored);
+			create table h (id int primary key, a int, b int, c int)`)
+		virtual := ""
+		if db.major >= 18 {
+			db.exec("alter table g add v int generated always as (n + 1) virtual")
+			virtual = " v=missing"
+		}
+		r := start(t, db.config(), &memory{}, "g", "h")
+		db.exec("insert into g (id, n) values (1, 5); update g set id = 2; delete from g")
+		if db.major >= 18 {
+			r.wantLines("insert g none / none -> id=1 twice=10 n=5 thrice=15"+virtual,
+				"update g key_only / id=1 twice=missing n=missing thrice=missing"+virtual+" -> id=2 twice=10 n=5 thrice=15"+virtual,
+				"delete g key_only / id=2 twice=missing n=missing thrice=missing"+virtual+" -> none")
+		} else {
+			r.wantLines("insert g none / none -> id=1 twice=missing n=5 thrice=missing",
+				"update g key_only / id=1 twice=missing n=missing thrice=missing -> id=2 twice=missing n=5 thrice=missing",
+				"delete g key_only / id=2 twice=missing n=missing thrice=missing -> none")
+		}
+		r.close()
+		if db.major < 15 {
+			return // there are no lists of columns
+		}
+		db.exec("create publication part for table h (id, b)")
+		cfg := db.config()
+		cfg.Slot, cfg.Publication, cfg.PublicationMode = db.name+"_part", "part", ModeExisting
+		r = start(t, cfg, &memory{}, "h")
+		db.exec("insert into h values (1, 2, 3, 4); alter table h add d int; update h set b = 5")
+		r.wantLines("insert h none / none -> id=1 a=missing b=3 c=missing d=missing", // the shape of now
+			"update h none / none -> id=1 a=missing b=5 c=missing d=missing")
+	})
+}
+
+// TestPartitionImages: a partition's replica identity is its own, whatever the table
+// under whose name its rows come says. NULL where nothing is known would be a lie.
+func TestPartitionImages(t *testing.T) {
+	const ddl = `create table %[1]s (id int primary key, n int, note text) partition by range (id);
+		create table %[1]s_low partition of %[1]s for values from (0) to (100);
+		alter table %[1]s replica identity %[2]s; alter table %[1]s_low replica identity %[3]s;
+		insert into %[1]s values (1, 1, 'a'), (2, null, null)`
+	each(t, func(t *testing.T, db *database) {
+		for _, c := range []struct {
+			name, root, leaf string
+			id               change.Identity
+			want             []string
+		}{
+			{"every", "full", "full", change.IdentityFull, []string{
+				`update every full / id=1 n=1 note="a" -> id=1 n=2 note="a"`,
+				`update every full / id=1 n=2 note="a" -> id=3 n=2 note="a"`,
+				`delete every full / id=3 n=2 note="a" -> none`,
+				`delete every key_only / id=2 n=missing note=missing -> none`, // all NULL: not to be told from a key
+			}},
+			{"root", "full", "default", change.IdentityDefault, []string{
+				`update root none / none -> id=1 n=2 note="a"`,
+				`update root key_only / id=1 n=missing note=missing -> id=3 n=2 note="a"`,
+				`delete root key_only / id=3 n=missing note=missing -> none`,
+				`delete root key_only / id=2 n=missing note=missing -> none`,
+			}},
+			{"leaf", "default", "full", change.IdentityDefault, []string{
+				`update leaf key_only / id=1 n=1 note="a" -> id=1 n=2 note="a"`,
+				`update leaf key_only / id=1 n=2 note="a" -> id=3 n=2 note="a"`,
+				`delete leaf key_only / id=3 n=2 note="a" -> none`,
+				`delete leaf key_only / id=2 n=missing note=missing -> none`,
+			}},
+		} {
+			db.exec(fmt.Sprintf(ddl, c.name, c.root, c.leaf))
+			cfg := db.config()
+			cfg.Slot += c.name
+			r := start(t, cfg, &memory{}, c.name)
+			for _, sql := range []string{"update %s set n = 2 where id = 1", "update %s set id = 3 where id = 1", "delete from %s where id = 3", "delete from %s"} {
+				db.exec(fmt.Sprintf(sql, c.name))
+			}
+			for _, want := range c.want {
+				got := r.row()
+				if line(got) != want || got.Table.Identity != c.id {
+					t.Errorf("got %s, identity %d\nwant %s, %d", line(got), got.Table.Identity, want, c.id)
+				}
+			}
+			r.close()
+		}
+		// Made full while rows from before wait in the log: theirs are not whole.
+		db.exec(fmt.Sprintf(ddl, "late", "full", "default"))
+		cfg := db.config()
+		cfg.Slot += "late"
+		st := &memory{}
+		start(t, cfg, st, "late").close()
+		db.exec("delete from late where id = 1; alter table late_low replica identity full")
+		r := start(t, cfg, st)
+		r.wantLines("delete late key_only / id=1 n=missing note=missing -> none")
+	})
+}
+
+// TestIdentityNothing: where a publication of the operator's carries inserts alone, a
+// table needs no identity.
+func TestIdentityNothing(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(`create table dumb (id int, n int); alter table dumb replica identity nothing; create table keyless (n int);
+			create publication ins for table dumb, keyless with (publish = 'insert, truncate')`)
+		cfg := db.config()
+		cfg.Publication, cfg.PublicationMode = "ins", ModeExisting
+		r := start(t, cfg, &memory{}, "dumb", "keyless")
+		db.exec("insert into dumb values (1, 1); update dumb set n = 2; delete from dumb; insert into keyless values (1); truncate keyless")
+		r.wantLines("insert dumb none / none -> id=1 n=1", "insert keyless none / none -> n=1", "truncate keyless none / none -> none")
 	})
 }
 

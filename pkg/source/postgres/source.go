@@ -144,7 +144,7 @@ func (s *Source) setHalt(err error) {
 // alive until Close, which tells the server the last position given to Ack: so what is
 // still on its way may be finished and acknowledged in between.
 func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {
-	rels := &relations{types: newTypes(s.types), lookup: s.lookup.do, warn: s.log.Warn, known: map[uint32]*relation{}}
+	rels := &relations{types: newTypes(s.types), publications: []string{s.cfg.Publication}, lookup: s.lookup.do, known: map[uint32]*relation{}}
 	dec, err := newDecoder(from, rels, s.suspect, s.log)
 	if err != nil {
 		s.setHalt(err)

@@ -241,9 +241,11 @@ func (x *session) copyData(ctx context.Context, body []byte) error {
 		if len(body) < 25 {
 			return permanentError{errors.New("read stream: row message is cut short")}
 		}
-		if err := x.dec.message(ctx, body[25:]); err != nil {
+		err := x.dec.message(ctx, body[25:])
+		if passes := (lookupError{}); err != nil && !errors.As(err, &passes) {
 			return permanentError{err}
 		}
+		return err
 	case pglogrepl.PrimaryKeepaliveMessageByteID:
 		m, err := pglogrepl.ParsePrimaryKeepaliveMessage(body[1:])
 		if err != nil {
