@@ -52,6 +52,8 @@ type Source struct {
 	Slot            string            `yaml:"slot"`
 	Publication     string            `yaml:"publication"`
 	PublicationMode string            `yaml:"publication_mode"`
+	Origin          string            `yaml:"origin"`
+	IgnoreSkip      bool              `yaml:"ignore_skip"`
 	ContentTypes    map[string]string `yaml:"content_types"` // app_label.Model -> schema.table
 }
 
@@ -295,7 +297,10 @@ func (c *Config) API() api.Config {
 
 // Postgres gives the configuration of the source.
 func (s Source) Postgres() postgres.Config {
-	return postgres.Config{Name: s.Name, URL: string(s.URL), Slot: s.Slot, Publication: s.Publication, PublicationMode: s.PublicationMode}
+	return postgres.Config{
+		Name: s.Name, URL: string(s.URL), Slot: s.Slot, Publication: s.Publication, PublicationMode: s.PublicationMode,
+		Origin: s.Origin, IgnoreSkip: s.IgnoreSkip,
+	}
 }
 
 // Tables gives the explicit content types: lower-case app_label.model -> table.

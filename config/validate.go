@@ -89,7 +89,7 @@ func (l *loader) sources(c *Config) {
 		for _, err := range s.Postgres().Validate() {
 			setting := at
 			text := err.Error()
-			for _, f := range []string{"name", "url", "slot", "publication", "publication_mode"} {
+			for _, f := range []string{"name", "url", "slot", "publication", "publication_mode", "origin"} {
 				if strings.HasPrefix(text, f+" ") || strings.HasPrefix(text, f+":") {
 					setting = at + "." + f
 					text = strings.TrimPrefix(strings.TrimPrefix(text, f), ":")

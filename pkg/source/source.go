@@ -126,6 +126,7 @@ type Status struct {
 	Acked      change.Position
 	LagBytes   uint64 // server's end of log minus acknowledged
 	Events     uint64 // row changes sent since start
+	Skipped    uint64 // transactions left out because their writer asked for it, since start
 	Reconnects uint64
 }
 

@@ -104,7 +104,7 @@ start() {
   # shellcheck disable=SC2086  # PG_ARGS is a list of options
   (cd "$d" && spawn "$d/pid" "$d/server.log" "${run[@]}" "$b/postgres" -D "$d/data" -p "$port" \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c wal_level=logical -c max_wal_senders=40 \
-    -c max_replication_slots=40 -c max_connections=200 -c fsync=off ${PG_ARGS:-})
+    -c max_replication_slots=40 -c max_connections=200 -c max_prepared_transactions=20 -c fsync=off ${PG_ARGS:-})
   wait_port "$port" "$d/pid" "$d/server.log" 60
   ready "$port"
 }

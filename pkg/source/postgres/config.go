@@ -16,6 +16,15 @@ const (
 	ModeExisting = "existing" // made by the operator, never altered
 )
 
+// Values of Config.Origin.
+const (
+	OriginAny  = "any"  // all changes
+	OriginNone = "none" // those made here, not those replicated from elsewhere: no loops
+)
+
+// originVersion is the first that filters by origin itself.
+const originVersion = 160000
+
 // Config is one entry of `sources:` for PostgreSQL 14 and later.
 type Config struct {
 	// Name is part of every event id.
@@ -29,6 +38,11 @@ type Config struct {
 	Publication string `yaml:"publication"`
 	// PublicationMode is auto (default), managed or existing.
 	PublicationMode string `yaml:"publication_mode"`
+	// Origin is any (default) or none.
+	Origin string `yaml:"origin"`
+	// IgnoreSkip makes transactions fire that ask not to (logical messages with the
+	// prefix waltrigger.skip).
+	IgnoreSkip bool `yaml:"ignore_skip"`
 }
 
 var (
@@ -47,6 +61,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.PublicationMode == "" {
 		c.PublicationMode = ModeAuto
+	}
+	if c.Origin == "" {
+		c.Origin = OriginAny
 	}
 	return c
 }
@@ -83,6 +100,9 @@ func (c Config) Validate() []error {
 	case ModeAuto, ModeManaged, ModeExisting:
 	default:
 		errs = append(errs, fmt.Errorf("publication_mode %q: want auto, managed or existing", c.PublicationMode))
+	}
+	if c.Origin != OriginAny && c.Origin != OriginNone {
+		errs = append(errs, fmt.Errorf("origin %q: want any or none", c.Origin))
 	}
 	return errs
 }

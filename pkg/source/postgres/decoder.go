@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -15,10 +14,9 @@ import (
 )
 
 const (
-	batchChanges     = 256
-	batchBytes       = 128 << 10
-	valueSlab        = 2048 // values allocated at once
-	annotationPrefix = "waltrigger"
+	batchChanges = 256
+	batchBytes   = 128 << 10
+	valueSlab    = 2048 // values allocated at once
 )
 
 // decoder turns pgoutput messages (protocol version 1, text) into changes. It
@@ -28,11 +26,15 @@ const (
 // What was decoded already is told by the transaction's commit position and the place
 // of the change in it. The positions of rows cannot tell: rows of one statement share
 // theirs, and those of concurrent transactions go backwards.
+//
+// A transaction is held until its end, or until it is too large for that: what its
+// messages say (see logical) then counts for all of it, wherever they stand.
 type decoder struct {
 	relations *relations
 	current   map[uint32]*relation // of this connection
 	log       *slog.Logger
 	suspect   func() // a published table has no usable replica identity
+	rules     rules
 
 	batch source.Batch
 	bytes int
@@ -40,22 +42,30 @@ type decoder struct {
 
 	tx      *change.Tx // being decoded; nil between transactions
 	ordinal uint32     // row changes of tx so far
+	size    int        // bytes of these
 	skip    uint32     // leading row changes of tx that were sent before
+	held    int        // where tx begins in batch, as long as it is not fixed
+	fixed   bool       // changes of tx may have been sent: it is as it is
+	mute    bool       // tx fires nothing
 	resume  *change.Tx // was cut off
 	done    uint32     // row changes of resume that were sent
+	sent    bool       // resume is fixed
 
 	end      lsn // end of the last transaction (or lone position) sent
 	progress lsn // nothing of ours lies before it, and it has not been sent
 	received lsn // end of what the server has sent
 	events   uint64
+	skipped  uint64 // transactions that asked for it
+
+	complained time.Time
 }
 
-func newDecoder(from change.Mark, rels *relations, suspect func(), log *slog.Logger) (*decoder, error) {
+func newDecoder(from change.Mark, rels *relations, r rules, suspect func(), log *slog.Logger) (*decoder, error) {
 	end, tx, err := parseMark(from)
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{relations: rels, log: log, suspect: suspect, end: end, received: end}
+	d := &decoder{relations: rels, log: log, suspect: suspect, rules: r, end: end, received: end}
 	if tx != 0 {
 		d.resume, d.done = &change.Tx{Position: from.Tx, Seq: uint64(tx)}, from.Done
 	}
@@ -66,20 +76,48 @@ func newDecoder(from change.Mark, rels *relations, suspect func(), log *slog.Log
 // reset prepares for a new connection.
 func (d *decoder) reset() {
 	d.current = map[uint32]*relation{}
-	if d.tx != nil {
-		d.resume, d.done = d.tx, max(d.ordinal, d.skip)
-		d.tx = nil
+	if d.tx == nil {
+		return
 	}
+	d.resume, d.done, d.sent = d.tx, max(d.ordinal, d.skip), d.fixed
+	if !d.fixed { // as if it had not begun
+		d.drop()
+		d.done, d.resume.Annotations = d.skip, ""
+	}
+	d.tx = nil
+}
+
+// ready is how many changes can be handed over.
+func (d *decoder) ready() int {
+	if d.tx != nil && !d.fixed {
+		return d.held
+	}
+	return len(d.batch)
 }
 
 // full says that the batch should be handed over before more is decoded.
-func (d *decoder) full() bool { return len(d.batch) >= batchChanges || d.bytes >= batchBytes }
+func (d *decoder) full() bool {
+	return (len(d.batch) >= batchChanges || d.bytes >= batchBytes) && d.ready() > 0
+}
 
-// take returns the batch and starts another.
+// take returns what is ready. What is held stays behind it in the same memory.
 func (d *decoder) take() source.Batch {
-	b := d.batch
-	d.batch, d.bytes = nil, 0
+	n := d.ready()
+	b := d.batch[:n:n]
+	if d.batch = d.batch[n:]; len(d.batch) == 0 {
+		d.batch, d.bytes = nil, 0
+	} else {
+		d.bytes = d.size
+	}
+	d.held = 0
 	return b
+}
+
+// drop takes the changes of tx out of the batch again.
+func (d *decoder) drop() {
+	d.events -= uint64(len(d.batch) - d.held)
+	clear(d.batch[d.held:])
+	d.batch = d.batch[:d.held]
 }
 
 // settle adds the position up to which the log holds nothing for us as a lone Commit.
@@ -138,7 +176,9 @@ func (d *decoder) message(ctx context.Context, body []byte) error {
 		d.current[m.oid], err = d.relations.resolve(ctx, m)
 	case 'M':
 		d.logical(&p)
-	case 'O', 'Y': // origin of the transaction; name of a type, which the catalog gives with more
+	case 'O':
+		d.origin(&p)
+	case 'Y': // name of a type, which the catalog gives with more
 	default:
 		// Never skipped: it could hold rows.
 		return fmt.Errorf("decode message: type %q is not of protocol version 1", typ)
@@ -156,11 +196,12 @@ func (d *decoder) begin(p *parser) error {
 	if d.tx != nil {
 		return fmt.Errorf("decode begin: transaction %s has not ended", d.tx.Position)
 	}
-	d.ordinal, d.skip = 0, 0
+	d.ordinal, d.skip, d.size = 0, 0, 0
+	d.held, d.fixed, d.mute = len(d.batch), false, false
 	if r := d.resume; r != nil {
 		switch {
 		case uint64(at) == r.Seq:
-			d.tx, d.skip, d.resume = r, d.done, nil
+			d.tx, d.skip, d.fixed, d.resume = r, d.done, d.sent, nil
 		case uint64(at) > r.Seq:
 			d.vanished(at)
 		}
@@ -188,7 +229,7 @@ func (d *decoder) commit(p *parser) error {
 	}
 	d.tx = nil
 	d.received = max(d.received, end)
-	if d.ordinal == 0 { // nothing of ours: only a position
+	if d.ordinal == 0 || d.mute { // nothing of ours: only a position
 		d.progress = end
 		return nil
 	}
@@ -206,10 +247,15 @@ func (d *decoder) alive(end lsn) {
 	}
 }
 
-// next counts a row change; false means that it was sent before.
-func (d *decoder) next() bool {
+// next counts a row change of so many bytes; false means that it is not to be sent, or
+// was sent before.
+func (d *decoder) next(size int) bool {
 	d.ordinal++
-	return d.ordinal > d.skip
+	d.size += size
+	if d.ordinal >= batchChanges || d.size >= batchBytes {
+		d.fixed = true
+	}
+	return d.ordinal > d.skip && !d.mute
 }
 
 func (d *decoder) truncate(p *parser) error {
@@ -220,34 +266,12 @@ func (d *decoder) truncate(p *parser) error {
 		if d.tx == nil || rel == nil {
 			return fmt.Errorf("decode truncate: unknown relation or no transaction")
 		}
-		if d.next() {
+		if d.next(0) {
 			d.events++
 			d.add(change.Change{Op: change.Truncate, Ordinal: d.ordinal, Tx: d.tx, Table: rel.table})
 		}
 	}
 	return nil
-}
-
-// logical takes a message of pg_logical_emit_message(true, 'waltrigger', '{…}') as the
-// transaction's annotations, if it is its first word. Messages that are not
-// transactional come even from work that is rolled back: they say nothing.
-func (d *decoder) logical(p *parser) {
-	transactional := p.byte()&1 != 0
-	p.uint64()
-	prefix := p.cstring()
-	content := p.take(int(p.uint32()))
-	if p.bad || !transactional || prefix != annotationPrefix || d.tx == nil || d.tx.Annotations != "" {
-		return
-	}
-	if d.ordinal > 0 {
-		d.log.Warn("annotation after the transaction's first row change is ignored", "position", d.tx.Position)
-		return
-	}
-	if len(content) == 0 || content[0] != '{' || !json.Valid(content) {
-		d.log.Warn("annotation is not a JSON object, ignored", "position", d.tx.Position)
-		return
-	}
-	d.tx.Annotations = string(content)
 }
 
 // row decodes an insert, update or delete: the hot path.
@@ -256,7 +280,7 @@ func (d *decoder) row(typ byte, p *parser, size int) error {
 	if rel == nil || d.tx == nil {
 		return fmt.Errorf("decode row: type %q without relation or transaction", typ)
 	}
-	if !d.next() {
+	if !d.next(size) {
 		return nil
 	}
 	c := change.Change{Ordinal: d.ordinal, Tx: d.tx, Table: rel.table}

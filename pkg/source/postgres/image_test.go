@@ -278,19 +278,3 @@ func TestPartitions(t *testing.T) {
 		}
 	})
 }
-
-func TestLogicalMessages(t *testing.T) {
-	each(t, func(t *testing.T, db *database) {
-		db.exec("create table t (id int primary key)")
-		r := start(t, db.config(), &memory{}, "t")
-		db.exec(`begin; select pg_logical_emit_message(false, 'waltrigger', '{"not":"transactional"}'); select pg_logical_emit_message(true, 'other', '{}');
-			select pg_logical_emit_message(true, 'waltrigger', '{"user":"ann"}'); insert into t values (1); commit`)
-		db.exec(`begin; insert into t values (2); select pg_logical_emit_message(true, 'waltrigger', '{"too":"late"}'); commit`)
-		db.exec(`begin; select pg_logical_emit_message(true, 'waltrigger', 'no json'); insert into t values (3); commit`)
-		for _, want := range []string{`{"user":"ann"}`, "", ""} {
-			if c := r.row(); c.Tx.Annotations != want || c.Ordinal != 1 {
-				t.Errorf("%s: annotations %q, want %q", show(c, c.After), c.Tx.Annotations, want)
-			}
-		}
-	})
-}

@@ -42,6 +42,7 @@ type Source struct {
 	received atomic.Uint64
 	tip      atomic.Uint64 // the server's end of log, as last heard
 	events   atomic.Uint64
+	skipped  atomic.Uint64
 	connects atomic.Uint64
 
 	mu     sync.Mutex
@@ -115,7 +116,7 @@ func (s *Source) Status() source.Status {
 	if received > 0 {
 		st.Received = lsn(received).position()
 	}
-	st.Events = s.events.Load()
+	st.Events, st.Skipped = s.events.Load(), s.skipped.Load()
 	if n := s.connects.Load(); n > 1 {
 		st.Reconnects = n - 1
 	}
@@ -145,7 +146,7 @@ func (s *Source) setHalt(err error) {
 // still on its way may be finished and acknowledged in between.
 func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {
 	rels := &relations{types: newTypes(s.types), publications: []string{s.cfg.Publication}, lookup: s.lookup.do, known: map[uint32]*relation{}}
-	dec, err := newDecoder(from, rels, s.suspect, s.log)
+	dec, err := newDecoder(from, rels, s.rules(), s.suspect, s.log)
 	if err != nil {
 		s.setHalt(err)
 		return fmt.Errorf("start reading: %w", err)
@@ -172,6 +173,15 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 	}
 	s.setHalt(err)
 	return err
+}
+
+// rules say what the decoder leaves out, of what this server sends.
+func (s *Source) rules() rules {
+	r := rules{ignoreSkip: s.cfg.IgnoreSkip}
+	if server := s.server.Load(); s.cfg.Origin == OriginNone && (server == nil || server.version < originVersion) {
+		r.localOnly = true
+	}
+	return r
 }
 
 // permanentError ends Run: reading the same log again would fail in the same way.

@@ -90,9 +90,11 @@ func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, slot *
 	if err := s.checkSlot(slot, database, dec.end, serverEnd); err != nil {
 		return nil, err
 	}
-	err = pglogrepl.StartReplication(ctx, conn.PgConn, s.cfg.Slot, pglogrepl.LSN(dec.end), pglogrepl.StartReplicationOptions{PluginArgs: []string{
-		"proto_version '1'", "publication_names " + literal(pgx.Identifier{s.cfg.Publication}.Sanitize()), "messages 'true'",
-	}})
+	options := []string{"proto_version '1'", "publication_names " + literal(s.quotedPublication()), "messages 'true'"}
+	if s.cfg.Origin == OriginNone && !dec.rules.localOnly {
+		options = append(options, "origin 'none'")
+	}
+	err = pglogrepl.StartReplication(ctx, conn.PgConn, s.cfg.Slot, pglogrepl.LSN(dec.end), pglogrepl.StartReplicationOptions{PluginArgs: options})
 	if err != nil {
 		return nil, s.streamError(err)
 	}
@@ -274,7 +276,7 @@ func (x *session) serverError(body []byte) error {
 // nothing is read, which makes the server wait. A connection lost meanwhile does not
 // lose the batch.
 func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
-	if len(x.dec.batch) == 0 {
+	if x.dec.ready() == 0 {
 		return nil
 	}
 	x.s.events.Store(x.dec.events)
@@ -306,6 +308,7 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 
 // report sends a status if it says something new or is due.
 func (x *session) report(now time.Time) error {
+	x.s.skipped.Store(x.dec.skipped)
 	x.s.received.Store(max(uint64(x.dec.received), x.s.received.Load()))
 	if x.s.acked.Load() == x.sentAck && uint64(x.dec.received) == x.sentRecv && now.Sub(x.sent) < x.every {
 		return nil
