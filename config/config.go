@@ -54,6 +54,7 @@ type Source struct {
 	PublicationMode string            `yaml:"publication_mode"`
 	Origin          string            `yaml:"origin"`
 	IgnoreSkip      bool              `yaml:"ignore_skip"`
+	NoFailover      bool              `yaml:"no_failover"`
 	ContentTypes    map[string]string `yaml:"content_types"` // app_label.Model -> schema.table
 }
 
@@ -299,7 +300,7 @@ func (c *Config) API() api.Config {
 func (s Source) Postgres() postgres.Config {
 	return postgres.Config{
 		Name: s.Name, URL: string(s.URL), Slot: s.Slot, Publication: s.Publication, PublicationMode: s.PublicationMode,
-		Origin: s.Origin, IgnoreSkip: s.IgnoreSkip,
+		Origin: s.Origin, IgnoreSkip: s.IgnoreSkip, NoFailover: s.NoFailover,
 	}
 }
 

@@ -16,6 +16,9 @@ type Batch []change.Change
 type State struct {
 	Identity string // which server, database and slot Mark belongs to; opaque; "" = never read
 	Mark     change.Mark
+	// Rewound is set in what Prepare saves when it goes back, and not stored: up to there
+	// the log was read before. See RewoundError.
+	Rewound change.Position
 }
 
 // Source tails one database.

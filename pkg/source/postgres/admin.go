@@ -15,10 +15,10 @@ import (
 type SlotStatus struct {
 	Name          string
 	Exists        bool
-	Confirmed     change.Position // everything before it is acknowledged
-	ReaderPID     uint32          // the server's process that reads it; 0 = nobody does
-	RetainedBytes int64           // log held back for it
-	Lost          string          // why the server invalidated it; "" = it did not
+	Confirmed     string // everything before it is acknowledged
+	ReaderPID     uint32 // the server's process that reads it; 0 = nobody does
+	RetainedBytes int64  // log held back for it
+	Lost          string // why the server invalidated it; "" = it did not
 }
 
 // Slot asks the server for the slot. It changes nothing.
@@ -29,7 +29,7 @@ func (s *Source) Slot(ctx context.Context) (SlotStatus, error) {
 		if err != nil || slot == nil {
 			return err
 		}
-		out.Exists, out.Confirmed, out.RetainedBytes, out.Lost = true, slot.Confirmed.position(), slot.RetainedBytes, slot.Invalidation
+		out.Exists, out.Confirmed, out.RetainedBytes, out.Lost = true, slot.Confirmed.String(), slot.RetainedBytes, slot.Invalidation
 		if slot.WALStatus == "lost" && out.Lost == "" {
 			out.Lost = "lost"
 		}
@@ -43,11 +43,10 @@ func (s *Source) Slot(ctx context.Context) (SlotStatus, error) {
 
 // operated is what an operator's step on a source that nobody reads starts from.
 type operated struct {
-	slot      *slotInfo // nil: there is none
-	database  string
-	identity  string
-	serverEnd lsn
-	conn      walsender
+	slot     *slotInfo // nil: there is none
+	database string
+	id       identified
+	conn     walsender
 }
 
 // operate looks at the server and calls f, unless somebody reads the slot.
@@ -68,11 +67,11 @@ func (s *Source) operate(ctx context.Context, f func(operated) error) error {
 		return fmt.Errorf("replication slot %s is being read by the server's process %d: stop its reader first, or, if that is gone, SELECT pg_terminate_backend(%d);",
 			s.cfg.Slot, o.slot.ActivePID, o.slot.ActivePID)
 	}
-	if o.conn, err = s.connector.replication(ctx); err != nil {
+	if o.conn, err = s.connector.replication(ctx, patience); err != nil {
 		return s.refused(err)
 	}
 	defer o.conn.Close(context.WithoutCancel(ctx))
-	if o.identity, o.serverEnd, err = s.identify(ctx, o.conn.PgConn); err != nil {
+	if o.id, err = s.identify(ctx, o.conn); err != nil {
 		return s.refused(err)
 	}
 	return f(o)
@@ -86,10 +85,10 @@ func (s *Source) Adopt(ctx context.Context) (source.State, error) {
 		if o.slot == nil {
 			return fmt.Errorf("replication slot %s does not exist, so there is nothing to adopt: it is made when waltrigger is started", s.cfg.Slot)
 		}
-		if err := s.checkSlot(o.slot, o.database, o.slot.Confirmed, o.serverEnd); err != nil {
+		if err := s.checkSlot(o.slot, o.database, o.slot.Confirmed, o.id.end); err != nil {
 			return err
 		}
-		st = source.State{Identity: o.identity, Mark: change.Mark{End: o.slot.Confirmed.position()}}
+		st = source.State{Identity: o.id.identity, Mark: change.Mark{End: o.id.history.end(o.slot.Confirmed).position()}}
 		return nil
 	})
 	return st, err
@@ -101,7 +100,7 @@ func (s *Source) Adopt(ctx context.Context) (source.State, error) {
 // Run, before Close.
 func (s *Source) Resync(ctx context.Context, tables []source.TableName, save func(source.State) error) (st source.State, seq uint64, err error) {
 	err = s.operate(ctx, func(o operated) error {
-		if err := s.dropSlot(ctx, o, func() error { return save(source.State{Identity: o.identity}) }); err != nil {
+		if err := s.dropSlot(ctx, o, func() error { return save(source.State{Identity: o.id.identity}) }); err != nil {
 			return err
 		}
 		missing, err := s.Publish(ctx, tables) // before the slot: it decodes with the catalog of its time
@@ -114,14 +113,14 @@ func (s *Source) Resync(ctx context.Context, tables []source.TableName, save fun
 		if err != nil {
 			s.log.Warn("some tables are not published", "err", err)
 		}
-		st, err = s.createSlot(ctx, o.conn.PgConn, o.identity, save)
+		st, err = s.createSlot(ctx, o.conn, o.id, save)
 		return err
 	})
 	if err != nil {
 		return st, 0, err
 	}
 	end, _, err := parseMark(st.Mark)
-	return st, uint64(end), err
+	return st, uint64(end.at), err
 }
 
 // onlyTables reports whether err consists of refusals of single tables.

@@ -52,7 +52,7 @@ where k.contype = 'f' and ` + userTables + ` order by c.oid, k.conname`
 // Tables implements source.Catalog.
 func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
 	var out []source.TableInfo
-	err := s.admin.do(ctx, func(c *pgx.Conn) error {
+	err := s.admin.ask(ctx, func(c *pgx.Conn) error {
 		p, err := s.readPublication(ctx, c)
 		if err != nil {
 			return err

@@ -35,13 +35,13 @@ func (s *Source) Check(ctx context.Context) []Finding {
 		c.fail(s.refused(err))
 		return c.found
 	}
-	conn, err := s.connector.replication(ctx)
+	conn, err := s.connector.replication(ctx, patience)
 	if err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, _, err := s.identify(ctx, conn.PgConn); err != nil {
+	if _, err := s.identify(ctx, conn); err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}
@@ -74,11 +74,11 @@ func (c *check) fail(err error) {
 }
 
 func (c *check) server(ctx context.Context, conn *pgx.Conn) error {
-	version, err := checkServer(ctx, conn)
+	st, err := checkServer(ctx, conn)
 	if err != nil {
 		return err
 	}
-	c.add(LevelOK, fmt.Sprintf("PostgreSQL %d, wal_level is logical", version/10000), "")
+	c.add(LevelOK, fmt.Sprintf("PostgreSQL %d, wal_level is logical", st.version/10000), "")
 	var free, senders int
 	var keep string
 	err = conn.QueryRow(ctx, `select current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots),

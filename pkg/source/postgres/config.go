@@ -22,8 +22,13 @@ const (
 	OriginNone = "none" // those made here, not those replicated from elsewhere: no loops
 )
 
-// originVersion is the first that filters by origin itself.
-const originVersion = 160000
+// The first versions that do what their names say.
+const (
+	minVersion      = 140000
+	originVersion   = 160000 // filters by origin itself
+	standbyVersion  = 160000 // decodes on standbys
+	failoverVersion = 170000 // copies slots to standbys
+)
 
 // Config is one entry of `sources:` for PostgreSQL 14 and later.
 type Config struct {
@@ -43,6 +48,10 @@ type Config struct {
 	// IgnoreSkip makes transactions fire that ask not to (logical messages with the
 	// prefix waltrigger.skip).
 	IgnoreSkip bool `yaml:"ignore_skip"`
+	// NoFailover makes the slot one that standbys keep no copy of. From version 17 on they
+	// do; where synchronized_standby_slots is set, the log is then read no further than
+	// those standbys have received it.
+	NoFailover bool `yaml:"no_failover"`
 }
 
 var (

@@ -144,8 +144,12 @@ type walsender struct {
 	timeout time.Duration // after which the server gives up a silent client; 0 = never
 }
 
-// replication opens a walsender session.
-func (c connector) replication(ctx context.Context) (walsender, error) {
+// patience is how long the server waits for a sign of life: a reader that is gone without
+// a word keeps the slot from another one for so long.
+const patience = 6 * time.Second
+
+// replication opens a walsender session, with that patience unless the url names another.
+func (c connector) replication(ctx context.Context, patience time.Duration) (walsender, error) {
 	cfg, err := c.config(map[string]string{
 		"replication": "database", "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
 		// The slot of a reader that is gone without a word is free for the next one after that.
@@ -153,6 +157,9 @@ func (c connector) replication(ctx context.Context) (walsender, error) {
 	})
 	if err != nil {
 		return walsender{}, err
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(cfg.RuntimeParams)), func(name string) bool { return strings.EqualFold(name, "wal_sender_timeout") }) {
+		cfg.RuntimeParams["wal_sender_timeout"] = strconv.FormatInt(patience.Milliseconds(), 10)
 	}
 	var w walsender
 	cfg.BuildFrontend = func(r io.Reader, wr io.Writer) *pgproto3.Frontend {
@@ -205,6 +212,23 @@ func (s *shared) do(ctx context.Context, f func(*pgx.Conn) error) error {
 		s.conn = conn
 	}
 	return f(s.conn)
+}
+
+// ask is do for an f that only reads: it is called again if an older connection turns out
+// to be dead.
+func (s *shared) ask(ctx context.Context, f func(*pgx.Conn) error) error {
+	return s.do(ctx, func(c *pgx.Conn) error {
+		err := f(c)
+		if err == nil || !c.IsClosed() || ctx.Err() != nil {
+			return err
+		}
+		fresh, failed := s.connector.sql(ctx)
+		if failed != nil {
+			return err
+		}
+		s.conn = fresh
+		return f(fresh)
+	})
 }
 
 // close waits for the user of the moment and closes the connection for good.

@@ -48,12 +48,14 @@ type decoder struct {
 	fixed   bool       // changes of tx may have been sent: it is as it is
 	mute    bool       // tx fires nothing
 	resume  *change.Tx // was cut off
+	line    uint32     // timeline of resume
 	done    uint32     // row changes of resume that were sent
 	sent    bool       // resume is fixed
 
-	end      lsn // end of the last transaction (or lone position) sent
-	progress lsn // nothing of ours lies before it, and it has not been sent
-	received lsn // end of what the server has sent
+	history  history // of the server
+	end      place   // end of the last transaction (or lone position) sent
+	progress lsn     // nothing of ours lies before it, and it has not been sent
+	received lsn     // end of what the server has sent
 	events   uint64
 	skipped  uint64 // transactions that asked for it
 
@@ -65,9 +67,9 @@ func newDecoder(from change.Mark, rels *relations, r rules, suspect func(), log 
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{relations: rels, log: log, suspect: suspect, rules: r, end: end, received: end}
-	if tx != 0 {
-		d.resume, d.done = &change.Tx{Position: from.Tx, Seq: uint64(tx)}, from.Done
+	d := &decoder{relations: rels, log: log, suspect: suspect, rules: r, history: history{current: end.line}, end: end, received: end.at}
+	if from.Tx != "" {
+		d.resume, d.line, d.done = &change.Tx{Position: from.Tx, Seq: uint64(tx.at)}, tx.line, from.Done
 	}
 	d.reset()
 	return d, nil
@@ -79,12 +81,30 @@ func (d *decoder) reset() {
 	if d.tx == nil {
 		return
 	}
-	d.resume, d.done, d.sent = d.tx, max(d.ordinal, d.skip), d.fixed
+	d.resume, d.line, d.done, d.sent = d.tx, d.history.of(lsn(d.tx.Seq)).line, max(d.ordinal, d.skip), d.fixed
 	if !d.fixed { // as if it had not begun
 		d.drop()
 		d.done, d.resume.Annotations = d.skip, ""
 	}
 	d.tx = nil
+}
+
+// cut is the place of the transaction that was cut off after changes of it were sent, zero
+// if there is none.
+func (d *decoder) cut() place {
+	if d.resume == nil || d.done == 0 {
+		return place{}
+	}
+	return place{lsn(d.resume.Seq), d.line}
+}
+
+// promoted takes note that what was read last from a standby was, behind the fork, what
+// it wrote as a primary. The transactions keep the positions that they got.
+func (d *decoder) promoted(h history) {
+	d.end = h.end(d.end.at)
+	if d.resume != nil {
+		d.line = h.of(lsn(d.resume.Seq)).line
+	}
 }
 
 // ready is how many changes can be handed over.
@@ -122,7 +142,7 @@ func (d *decoder) drop() {
 
 // settle adds the position up to which the log holds nothing for us as a lone Commit.
 func (d *decoder) settle() {
-	if d.tx != nil || d.progress <= d.end {
+	if d.tx != nil || d.progress <= d.end.at {
 		return
 	}
 	if d.resume != nil {
@@ -131,8 +151,8 @@ func (d *decoder) settle() {
 		}
 		d.vanished(d.progress)
 	}
-	d.end = d.progress
-	d.add(change.Change{Op: change.Commit, Tx: &change.Tx{Seq: uint64(d.end), End: d.end.position(), Committed: time.Now()}})
+	d.end = d.history.end(d.progress)
+	d.add(change.Change{Op: change.Commit, Tx: &change.Tx{Seq: uint64(d.progress), End: d.end.position(), Committed: time.Now()}})
 }
 
 // vanished gives up waiting for the rest of a transaction: the server went past it.
@@ -198,15 +218,16 @@ func (d *decoder) begin(p *parser) error {
 	}
 	d.ordinal, d.skip, d.size = 0, 0, 0
 	d.held, d.fixed, d.mute = len(d.batch), false, false
+	here := d.history.of(at)
 	if r := d.resume; r != nil {
 		switch {
-		case uint64(at) == r.Seq:
+		case here == place{lsn(r.Seq), d.line}:
 			d.tx, d.skip, d.fixed, d.resume = r, d.done, d.sent, nil
-		case uint64(at) > r.Seq:
+		case uint64(at) >= r.Seq:
 			d.vanished(at)
 		}
 	}
-	buf := at.append(make([]byte, 0, 32), '-')
+	buf := here.append(make([]byte, 0, 48), '-')
 	n := len(buf)
 	buf = strconv.AppendUint(buf, uint64(xid), 10)
 	if d.tx == nil {
@@ -233,8 +254,8 @@ func (d *decoder) commit(p *parser) error {
 		d.progress = end
 		return nil
 	}
-	d.end, d.progress = end, end
-	tx.End = end.position()
+	d.end, d.progress = d.history.end(end), end
+	tx.End = d.end.position()
 	d.add(change.Change{Op: change.Commit, Tx: tx})
 	return nil
 }

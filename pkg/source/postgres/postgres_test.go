@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,7 +20,13 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // these tests wait more than they compute
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // servers gives the DSNs to test against: all of WALTRIGGER_TEST_POSTGRES_ALL, else
 // the one of WALTRIGGER_TEST_POSTGRES.

@@ -29,11 +29,12 @@ func (s *Source) quotedPublication() string { return pgx.Identifier{s.cfg.Public
 
 func (s *Source) readPublication(ctx context.Context, c *pgx.Conn) (*publication, error) {
 	var p publication
+	var standby bool
 	err := c.QueryRow(ctx, `
 select oid, puballtables, pubupdate or pubdelete, coalesce(pg_catalog.to_jsonb(p)->>'pubgencols', 'n') in ('s', 'true'),
-       pg_catalog.pg_get_userbyid(pubowner) = current_user and coalesce(pg_catalog.obj_description(oid, 'pg_publication'), '') = $2
+       pg_catalog.pg_get_userbyid(pubowner) = current_user and coalesce(pg_catalog.obj_description(oid, 'pg_publication'), '') = $2, pg_catalog.pg_is_in_recovery()
 from pg_catalog.pg_publication p where pubname = $1`, s.cfg.Publication, ownMark).
-		Scan(&p.oid, &p.all, &p.changes, &p.generated, &p.mine)
+		Scan(&p.oid, &p.all, &p.changes, &p.generated, &p.mine, &standby)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -41,7 +42,7 @@ from pg_catalog.pg_publication p where pubname = $1`, s.cfg.Publication, ownMark
 		return nil, fmt.Errorf("read publication: %w", err)
 	}
 	p.existing = s.cfg.PublicationMode == ModeExisting
-	p.alterable = s.cfg.PublicationMode == ModeManaged || (s.cfg.PublicationMode == ModeAuto && p.mine)
+	p.alterable = !standby && (s.cfg.PublicationMode == ModeManaged || (s.cfg.PublicationMode == ModeAuto && p.mine))
 	if p.all && p.alterable {
 		return nil, &source.HaltError{
 			State: stateMisconfig, Reason: fmt.Sprintf("publication %s is FOR ALL TABLES, which cannot be managed", s.cfg.Publication),
@@ -82,6 +83,8 @@ func (s *Source) ensurePublication(ctx context.Context, c *pgx.Conn) (*publicati
 	switch sqlState(err) {
 	case "42710": // somebody was faster
 		return s.readPublication(ctx, c)
+	case "25006": // a standby, or a role that only reads
+		return nil, &source.HaltError{State: stateMisconfig, Reason: err.Error(), Mend: "on the primary, as the owner of the tables: CREATE PUBLICATION " + s.quotedPublication() + " FOR TABLE …; and publication_mode: existing"}
 	case "42501":
 		return nil, &source.HaltError{State: stateMisconfig, Reason: err.Error(), Mend: "GRANT CREATE ON DATABASE … TO …; or as the tables' owner: " + create + "; and publication_mode: existing"}
 	}

@@ -219,11 +219,15 @@ func TestBarrierPrepared(t *testing.T) {
 			t.Errorf("blocker %q", text)
 		}
 		if n != "0" { // the server allows prepared transactions
-			execOn(t, other, "prepare transaction 'half way'")
-			if text := <-blocked; !strings.Contains(text, "half way") {
-				t.Errorf("blocker %q", text)
+			execOn(t, other, "prepare transaction '"+db.name+"'")
+			for text := ""; !strings.Contains(text, db.name); { // it may be seen while it is being prepared
+				select {
+				case text = <-blocked:
+				case <-done:
+					t.Fatal("a prepared transaction is not waited for")
+				}
 			}
-			execOn(t, other, "commit prepared 'half way'")
+			execOn(t, other, "commit prepared '"+db.name+"'")
 		} else {
 			execOn(t, other, "commit")
 		}

@@ -118,7 +118,7 @@ func (s *Source) Rows(ctx context.Context, table source.TableName, columns []str
 }
 
 const settledQuery = `
-with p as materialized (select pg_catalog.pg_current_wal_insert_lsn() as at),
+with p as materialized (select ` + insertEnd + ` as at),
 tree as (select $1::regclass::oid as oid union select relid from pg_catalog.pg_partition_tree($1::regclass))
 select p.at::text, (select count(*) from pg_catalog.pg_locks l where p.at is not null and l.locktype = 'relation' and l.relation in (select oid from tree)
   and l.granted and l.mode in ` + writeLocks + ` and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())) from p`

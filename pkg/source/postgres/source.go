@@ -36,7 +36,8 @@ type Source struct {
 	lookup    *shared // the reader of the log
 	reader    *reader // Rows
 	types     *typeLog
-	server    atomic.Pointer[server]
+	patience  time.Duration // of Run's goroutine: wal_sender_timeout of the next connection
+	server    atomic.Pointer[identified]
 
 	acked    atomic.Uint64
 	received atomic.Uint64
@@ -68,7 +69,7 @@ func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.C
 	log = log.With("source", cfg.Name)
 	types := newTypeLog(log)
 	return &Source{
-		cfg: cfg, connector: con, log: log, types: types,
+		cfg: cfg, connector: con, log: log, types: types, patience: patience,
 		admin: newShared(con), lookup: newShared(con),
 		reader: &reader{conn: newShared(con), types: newTypes(types), shapes: map[source.TableName]*shape{}},
 		status: source.Status{State: "connecting"}, recheck: make(chan struct{}, 1),
@@ -78,12 +79,12 @@ func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.C
 // Ack implements source.Source. The server hears of it within a second, and at the
 // latest from Close.
 func (s *Source) Ack(p change.Position) {
-	l, err := parseLSN(string(p))
+	at, err := parsePlace(string(p))
 	if err != nil {
 		s.log.Error("acknowledged position is not one of this source", "position", p)
 		return
 	}
-	raise(&s.acked, uint64(l))
+	raise(&s.acked, uint64(at.at))
 }
 
 func raise(a *atomic.Uint64, v uint64) {
@@ -108,13 +109,13 @@ func (s *Source) Status() source.Status {
 	s.mu.Unlock()
 	acked, received := s.acked.Load(), s.received.Load()
 	if acked > 0 {
-		st.Acked = lsn(acked).position()
+		st.Acked = change.Position(lsn(acked).String())
 		if tip := max(s.tip.Load(), received); tip > acked {
 			st.LagBytes = tip - acked
 		}
 	}
 	if received > 0 {
-		st.Received = lsn(received).position()
+		st.Received = change.Position(lsn(received).String())
 	}
 	st.Events, st.Skipped = s.events.Load(), s.skipped.Load()
 	if n := s.connects.Load(); n > 1 {
@@ -145,13 +146,16 @@ func (s *Source) setHalt(err error) {
 // alive until Close, which tells the server the last position given to Ack: so what is
 // still on its way may be finished and acknowledged in between.
 func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {
-	rels := &relations{types: newTypes(s.types), publications: []string{s.cfg.Publication}, lookup: s.lookup.do, known: map[uint32]*relation{}}
+	rels := &relations{types: newTypes(s.types), publications: []string{s.cfg.Publication}, lookup: s.lookup.ask, known: map[uint32]*relation{}}
 	dec, err := newDecoder(from, rels, s.rules(), s.suspect, s.log)
 	if err != nil {
 		s.setHalt(err)
 		return fmt.Errorf("start reading: %w", err)
 	}
-	raise(&s.acked, uint64(dec.end))
+	// Not raised: after a failover reading may go back, and nothing is under way.
+	s.acked.Store(uint64(dec.end.at))
+	s.received.Store(0)
+	s.tip.Store(0)
 	watching, stop := context.WithCancel(ctx)
 	kick := make(chan error, 1)
 	done := make(chan struct{})
@@ -208,7 +212,8 @@ func (s *Source) retry(ctx context.Context, f func() error) error {
 		var halt *source.HaltError
 		var perm permanentError
 		var store saveError
-		if errors.As(err, &halt) || errors.As(err, &perm) || errors.As(err, &store) {
+		var rewound *source.RewoundError
+		if errors.As(err, &halt) || errors.As(err, &perm) || errors.As(err, &store) || errors.As(err, &rewound) {
 			return err
 		}
 		var lost lostError

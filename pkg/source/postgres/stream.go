@@ -23,6 +23,8 @@ const (
 	tick         = time.Second      // how late an acknowledgement may reach the server
 	writeTimeout = 10 * time.Second // a server that takes no status for so long is gone
 	maxStatus    = 10 * time.Second // between two statuses, also if the server wants none
+	maxPatience  = 10 * time.Minute
+	silence      = 5 // times the patience: a server that says nothing for so long is gone
 	drainTimeout = 2 * time.Second
 	steadyAfter  = 10 * time.Second // a connection that lasted so long had worked
 )
@@ -35,9 +37,13 @@ type session struct {
 	dec    *decoder
 	gather gather
 	every  time.Duration // between two statuses
+	limit  time.Duration // of silence
 	kick   <-chan error  // says to let go of the connection
+	lost   bool          // it is of no use any more
 
 	opened   time.Time
+	heard    time.Time // when the server said something, or could not
+	rows     bool      // it sent some of its log
 	next     time.Time // next tick
 	sent     time.Time // last status
 	sentAck  uint64
@@ -61,7 +67,7 @@ func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := s.connector.replication(ctx)
+	conn, err := s.connector.replication(ctx, s.patience)
 	if err != nil {
 		return nil, s.refused(err)
 	}
@@ -74,27 +80,35 @@ func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
 }
 
 func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, slot *slotInfo, database string) (*session, error) {
-	identity, serverEnd, err := s.identify(ctx, conn.PgConn)
+	id, err := s.identify(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	if known := s.server.Load(); known != nil && known.identity != identity {
+	known := s.server.Load()
+	if known != nil && known.identity != id.identity {
 		return nil, &source.HaltError{
-			State: stateResync, Reason: "the url leads to another server or database than before (" + identity + ", before " + known.identity + ")",
+			State: stateResync, Reason: "the url leads to another server or database than before (" + id.identity + ", before " + known.identity + ")",
 			Mend: "point it back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}
 	}
-	if dec.end == 0 && slot != nil {
-		dec.end = slot.Confirmed
+	if dec.end.at == 0 && slot != nil {
+		dec.end = id.history.end(slot.Confirmed)
 	}
-	if err := s.checkSlot(slot, database, dec.end, serverEnd); err != nil {
+	dec.reset()
+	if known != nil && known.standby && !id.standby && known.started == id.started {
+		dec.promoted(id.history)
+	}
+	if _, err := s.meet(id.history, dec.end, dec.cut()); err != nil {
+		return nil, err
+	}
+	if err := s.checkSlot(slot, database, dec.end.at, id.end); err != nil {
 		return nil, err
 	}
 	options := []string{"proto_version '1'", "publication_names " + literal(s.quotedPublication()), "messages 'true'"}
 	if s.cfg.Origin == OriginNone && !dec.rules.localOnly {
 		options = append(options, "origin 'none'")
 	}
-	err = pglogrepl.StartReplication(ctx, conn.PgConn, s.cfg.Slot, pglogrepl.LSN(dec.end), pglogrepl.StartReplicationOptions{PluginArgs: options})
+	err = pglogrepl.StartReplication(ctx, conn.PgConn, s.cfg.Slot, pglogrepl.LSN(dec.end.at), pglogrepl.StartReplicationOptions{PluginArgs: options})
 	if err != nil {
 		return nil, s.streamError(err)
 	}
@@ -103,13 +117,14 @@ func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, slot *
 		return nil, fmt.Errorf("take over connection: %w", err)
 	}
 	dec.relations.types.serve(conn.PgConn)
-	dec.reset()
-	every := maxStatus
+	dec.history = id.history
+	s.server.Store(&id)
+	every, limit := maxStatus, silence*s.patience
 	if conn.timeout > 0 {
-		every = min(every, conn.timeout/3)
+		every, limit = min(every, conn.timeout/3), silence*conn.timeout
 	}
-	raise(&s.tip, uint64(serverEnd))
-	return &session{s: s, conn: hijacked.Conn, wire: conn.wire, dec: dec, every: every, opened: time.Now()}, nil
+	raise(&s.tip, uint64(id.end))
+	return &session{s: s, conn: hijacked.Conn, wire: conn.wire, dec: dec, every: every, limit: limit, opened: time.Now(), heard: time.Now()}, nil
 }
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
@@ -141,20 +156,32 @@ func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan 
 	}
 	x.s.connects.Add(1)
 	x.s.setState("streaming", "")
-	x.s.log.Info("streaming", "slot", x.s.cfg.Slot, "position", x.dec.end.String())
+	x.s.log.Info("streaming", "slot", x.s.cfg.Slot, "position", x.dec.end.position())
 	// A read waits until its deadline: bring that forward when something happens.
 	wake := func() { _ = x.conn.SetReadDeadline(time.Unix(1, 0)) }
 	defer context.AfterFunc(ctx, wake)()
 	err := x.loop(ctx, out)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !x.lost {
 		x.startLinger()
 		return nil
 	}
 	_ = x.conn.Close()
+	x.s.learn(x)
 	if time.Since(x.opened) > steadyAfter {
 		err = lostError{err}
 	}
 	return err
+}
+
+// learn doubles the patience with a server that sent nothing before the connection was
+// lost: it may be busy with what is none of ours, and would be again, for ever.
+func (s *Source) learn(x *session) {
+	switch {
+	case x.rows:
+		s.patience = patience
+	case time.Since(x.opened) >= s.patience:
+		s.patience = min(2*s.patience, maxPatience)
+	}
 }
 
 func (x *session) loop(ctx context.Context, out chan<- source.Batch) error {
@@ -200,11 +227,15 @@ func (x *session) read(ctx context.Context) error {
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("read stream: %w", err)
 	}
-	if n == 0 {
-		x.wire.idle()
-		return ctx.Err() // the end of ctx wakes the read
+	if n > 0 {
+		x.heard = time.Now()
+		return nil
 	}
-	return nil
+	x.wire.idle()
+	if ctx.Err() == nil && time.Since(x.heard) > x.limit {
+		return fmt.Errorf("read stream: the server has been silent for %s", x.limit)
+	}
+	return ctx.Err() // its end wakes the read
 }
 
 // decode takes every whole frame that has arrived, handing over full batches.
@@ -240,6 +271,7 @@ func (x *session) copyData(ctx context.Context, body []byte) error {
 	}
 	switch body[0] {
 	case pglogrepl.XLogDataByteID: // start, end, time, message
+		x.rows = true
 		if len(body) < 25 {
 			return permanentError{errors.New("read stream: row message is cut short")}
 		}
@@ -289,6 +321,7 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 	}
 	t := time.NewTicker(min(tick, x.every))
 	defer t.Stop()
+	defer func() { x.heard = time.Now() }() // what it said meanwhile is still to be read
 	var lost error
 	for {
 		select {
@@ -299,8 +332,10 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 		case now := <-t.C:
 			if lost == nil {
 				lost = x.report(now)
+				x.lost = lost != nil
 			}
 		case lost = <-x.kick:
+			x.lost = true
 			_ = x.conn.Close() // now, not when the batch is taken
 		}
 	}
@@ -326,7 +361,11 @@ func (x *session) send(now time.Time) error {
 	b = binary.BigEndian.AppendUint64(b, acked)
 	b = binary.BigEndian.AppendUint64(b, acked)
 	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixMicro()-epoch*1e6))
-	b = append(b, 0)
+	if now.Sub(x.heard) > x.limit/silence { // does it live?
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
 	_ = x.conn.SetWriteDeadline(now.Add(writeTimeout))
 	if _, err := x.conn.Write(b); err != nil {
 		return fmt.Errorf("send status: %w", err)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,6 +43,11 @@ func (s *Source) watch(ctx context.Context, kick chan<- error) {
 		err := s.look(ctx)
 		switch {
 		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, errPromoted):
+			select {
+			case kick <- err:
+			default:
+			}
 		case sqlState(err) == "57P01": // our session was ended: by somebody, or by a shutdown, which the next attempt tells
 			s.suspect()
 		case sqlState(err) == "57P03": // shutting down
@@ -55,14 +61,21 @@ func (s *Source) watch(ctx context.Context, kick chan<- error) {
 	}
 }
 
+// errPromoted makes the stream begin anew, to learn on which timeline the log goes on.
+var errPromoted = errors.New("the standby became a primary")
+
 // look is one turn of the watch.
 func (s *Source) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	return s.admin.do(ctx, func(c *pgx.Conn) error {
 		var tip string
-		if err := c.QueryRow(ctx, "select pg_catalog.pg_current_wal_lsn()::text").Scan(&tip); err != nil {
+		var standby bool
+		if err := c.QueryRow(ctx, "select "+logEnd+"::text, pg_catalog.pg_is_in_recovery()").Scan(&tip, &standby); err != nil {
 			return fmt.Errorf("read end of log: %w", err)
+		}
+		if known := s.server.Load(); known != nil && known.standby && !standby {
+			return errPromoted
 		}
 		if l, err := parseLSN(tip); err == nil {
 			raise(&s.tip, uint64(l))
