@@ -181,7 +181,7 @@ const codeIdentity = "replica_identity"
 
 // fullIdentity is what makes the log hold whole old rows, and what that costs.
 func fullIdentity(info source.TableInfo) string {
-	return info.WholeOldRow + " after which each update and delete also writes the whole old row to the log"
+	return strings.TrimSuffix(info.WholeOldRow, ";") + ", after which each update and delete also writes the whole old row to the log"
 }
 
 // shown says which column that path reads may not leave, of the table or of those that it
