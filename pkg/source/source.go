@@ -84,6 +84,21 @@ type Latest interface {
 // MaxValue bounds an answer of Catalog.Value, bytes.
 const MaxValue = 64 << 10
 
+// InsertOnly is a Source that can carry the inserts of tables whose updates and deletes
+// cannot be published without harm.
+type InsertOnly interface {
+	// AllowInsertOnly names the tables for which that will do, for the calls of Publish
+	// that follow and for what the source does by itself.
+	AllowInsertOnly(tables []TableName)
+}
+
+// Joiner is a Source that tells which tables came into its log, and when.
+type Joiner interface {
+	// OnJoin makes the source call f whenever a table joins its log: changes committed
+	// before that position are not in it. Any goroutine; f must not call the source.
+	OnJoin(f func(table TableName, before string))
+}
+
 // RowSet is an answer of Catalog.Rows.
 type RowSet struct {
 	Table *change.Table
@@ -100,7 +115,8 @@ type TableInfo struct {
 	Identity       change.Identity // of every row: partitions may differ from their root
 	OldColumns     []string        // what the log holds of a deleted row, and of an update that changes one of them
 	WholeOldRow    string          // what makes the log hold the whole old row, statements to be run
-	IdentityUsable bool            // updates and deletes can be published without harm
+	IdentityUsable bool            // updates and deletes can be published without harm, or are not published
+	Unlogged       []change.Op     // what the log does not carry as things are; of a table without usable identity
 	InSearchPath   bool
 	Partitioned    bool
 	Leaf           bool // a partition of another table

@@ -182,14 +182,21 @@ func (s *Source) dropPublication(ctx context.Context, c *pgx.Conn) error {
 	if err != nil || p == nil {
 		return err
 	}
-	if !p.mine {
+	var names []string
+	if p.mine {
+		names = append(names, s.cfg.Publication)
+	} else {
 		s.log.Warn("the publication stays: it was not made by waltrigger, or another role owns it", "publication", s.cfg.Publication)
-		return nil
 	}
-	if _, err := c.Exec(ctx, "DROP PUBLICATION "+s.quotedPublication()); err != nil {
-		return fmt.Errorf("drop publication %s: %w", s.cfg.Publication, err)
+	if p.inserts != 0 {
+		names = append(names, s.insertsName())
 	}
-	s.log.Info("dropped publication", "publication", s.cfg.Publication)
+	for _, name := range names {
+		if _, err := c.Exec(ctx, "DROP PUBLICATION IF EXISTS "+quote(name)); err != nil {
+			return fmt.Errorf("drop publication %s: %w", name, err)
+		}
+		s.log.Info("dropped publication", "publication", name)
+	}
 	return nil
 }
 

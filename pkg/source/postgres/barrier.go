@@ -23,12 +23,12 @@ type holder struct {
 // writeLocks are the lock modes of statements that write rows.
 const writeLocks = `('RowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')`
 
-const holdersQuery = `
+var holdersQuery = `
 with l as materialized (select * from pg_catalog.pg_locks where granted and pid is distinct from pg_catalog.pg_backend_pid()),
 wanted as (
   select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where (n.nspname, c.relname) in (select s, t from unnest($1::text[], $2::text[]) w(s, t))),
-tree as (select oid from wanted union select relid from wanted, pg_catalog.pg_partition_tree(oid))
+tree as (select t.relid as oid from wanted, lateral ` + fmt.Sprintf(below, "wanted.oid") + ` t)
 select l.virtualtransaction, array(select x.transactionid::text from l x where x.locktype = 'transactionid' and x.virtualtransaction = l.virtualtransaction)
 from l where l.locktype = 'relation' and l.relation in (select oid from tree) and l.mode in ` + writeLocks + `
   and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
@@ -18,8 +19,8 @@ const userTables = `
 
 // identityOf is the replica identity by which the rows of relation c are logged: those
 // of a partitioned table lie in its partitions.
-const identityOf = `case when c.relkind = 'p' and c.relreplident = 'f' and exists(select from pg_catalog.pg_partition_tree(c.oid) t
-    join pg_catalog.pg_class l on l.oid = t.relid where t.isleaf and l.relkind <> 'p' and l.relreplident <> 'f') then 'd' else c.relreplident end`
+var identityOf = `case when c.relkind = 'p' and c.relreplident = 'f' and exists(select from ` + belowC + ` t
+    join pg_catalog.pg_class l on l.oid = t.relid where l.relkind <> 'p' and l.relreplident <> 'f') then 'd' else c.relreplident end`
 
 var tablesQuery = fmt.Sprintf(`
 select c.oid, n.nspname::text, c.relname::text, (%[1]s)::text, c.relkind = 'p', c.relispartition,
@@ -29,11 +30,9 @@ select c.oid, n.nspname::text, c.relname::text, (%[1]s)::text, c.relkind = 'p', 
   array(select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     and case %[1]s when 'f' then true when 'n' then false else exists(select from pg_catalog.pg_index i where i.indrelid = c.oid
       and a.attnum = any(i.indkey::int2[]) and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end) end order by a.attnum),
-  (select string_agg(pg_catalog.format('ALTER TABLE %%I.%%I REPLICA IDENTITY FULL;', ln.nspname, l.relname), ' ' order by t.level, l.oid)
-    from (select c.oid as relid, 0 as level union select relid, level from pg_catalog.pg_partition_tree(c.oid)) t
-    join pg_catalog.pg_class l on l.oid = t.relid join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace where l.relreplident <> 'f')
+  %[4]s
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where %[3]s order by 2, 3`, identityOf, usableTree, userTables)
+where %[3]s order by 2, 3`, identityOf, usableTree, userTables, wholeSQL)
 
 const columnsQuery = `
 select c.oid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' and not (@gen::bool and a.attgenerated = 's')
@@ -58,6 +57,7 @@ func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
 			return err
 		}
 		args := pgx.NamedArgs{"gen": p != nil && p.generated}
+		defer func() { out = carried(out, p) }()
 		// One snapshot for the three queries, and nothing written.
 		return pgx.BeginTxFunc(ctx, c, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 			out, err = readCatalog(ctx, tx, args)
@@ -68,6 +68,21 @@ func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
 	return out, nil
+}
+
+// carried says what of each table is in the log, as the publication is.
+func carried(tables []source.TableInfo, p *publication) []source.TableInfo {
+	for i := range tables {
+		t := &tables[i]
+		switch {
+		case p != nil && !p.alterable:
+			t.Unlogged = p.lacks
+			t.IdentityUsable = t.IdentityUsable || !p.changes
+		case !t.IdentityUsable:
+			t.Unlogged = []change.Op{change.Update, change.Delete}
+		}
+	}
+	return tables
 }
 
 func readCatalog(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]source.TableInfo, error) {

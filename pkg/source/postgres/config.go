@@ -24,10 +24,12 @@ const (
 
 // The first versions that do what their names say.
 const (
-	minVersion      = 140000
-	originVersion   = 160000 // filters by origin itself
-	standbyVersion  = 160000 // decodes on standbys
-	failoverVersion = 170000 // copies slots to standbys
+	minVersion       = 140000
+	schemasVersion   = 150000 // publishes schemas
+	originVersion    = 160000 // filters by origin itself
+	standbyVersion   = 160000 // decodes on standbys
+	failoverVersion  = 170000 // copies slots to standbys
+	generatedVersion = 180000 // publishes stored generated columns
 )
 
 // Config is one entry of `sources:` for PostgreSQL 14 and later.

@@ -207,8 +207,8 @@ type catalogColumn struct {
 // so that of the table at the root says nothing of the rows.
 func readTable(ctx context.Context, c *pgx.Conn, oid uint32, publications []string) (catalogTable, error) {
 	rows, err := c.Query(ctx, `
-with tree as (select c.relkind = 'p' as tree, not exists(select from pg_catalog.pg_partition_tree(c.oid) p join pg_catalog.pg_class l on l.oid = p.relid
-    where p.isleaf and l.relreplident <> 'f') as whole from pg_catalog.pg_class c where c.oid = $1),
+with tree as (select c.relkind = 'p' as tree, not exists(select from `+belowC+` p join pg_catalog.pg_class l on l.oid = p.relid
+    where l.relkind <> 'p' and l.relreplident <> 'f') as whole from pg_catalog.pg_class c where c.oid = $1),
 list as (select to_jsonb(r)->'prattrs' as attrs from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid
   where r.prrelid = $1 and p.pubname = any($2) and to_jsonb(r)->>'prattrs' is not null limit 1)
 select tree.tree, tree.whole, a.attname::text, pg_catalog.format_type(a.atttypid, null), a.atttypid,

@@ -117,9 +117,9 @@ func (s *Source) Rows(ctx context.Context, table source.TableName, columns []str
 	return out, nil
 }
 
-const settledQuery = `
+var settledQuery = `
 with p as materialized (select ` + insertEnd + ` as at),
-tree as (select $1::regclass::oid as oid union select relid from pg_catalog.pg_partition_tree($1::regclass))
+tree as (select relid as oid from ` + fmt.Sprintf(below, "$1::regclass") + ` t)
 select p.at::text, (select count(*) from pg_catalog.pg_locks l where p.at is not null and l.locktype = 'relation' and l.relation in (select oid from tree)
   and l.granted and l.mode in ` + writeLocks + ` and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())) from p`
 

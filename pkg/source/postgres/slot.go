@@ -228,10 +228,10 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 			return err
 		}
 		database = c.Config().Database
-		if _, err = s.ensurePublication(ctx, c); err != nil { // before the slot: a slot decodes with the catalog of its time
+		if slot, err = readSlot(ctx, c, s.cfg.Slot); err != nil {
 			return err
 		}
-		slot, err = readSlot(ctx, c, s.cfg.Slot)
+		_, err = s.ensurePublication(ctx, c, slot != nil)
 		return err
 	})
 	if err != nil {

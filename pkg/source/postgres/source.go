@@ -50,13 +50,19 @@ type Source struct {
 	status source.Status // State and Detail
 	harm   string        // what the watch has to say
 	want   []source.TableName
+	fewer  []source.TableName // those of which inserts alone may be published
+	join   func(table source.TableName, before string)
 	wanted bool     // Publish was called
 	linger *session // after Run, until Close
 
 	recheck chan struct{} // asks the watch to look now
 }
 
-var _ source.Source = (*Source)(nil)
+var (
+	_ source.Source     = (*Source)(nil)
+	_ source.InsertOnly = (*Source)(nil)
+	_ source.Joiner     = (*Source)(nil)
+)
 
 // New makes a source; it does not connect. dial opens its connections, nil means as
 // package net does.
@@ -146,7 +152,7 @@ func (s *Source) setHalt(err error) {
 // alive until Close, which tells the server the last position given to Ack: so what is
 // still on its way may be finished and acknowledged in between.
 func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {
-	rels := &relations{types: newTypes(s.types), publications: []string{s.cfg.Publication}, lookup: s.lookup.ask, known: map[uint32]*relation{}}
+	rels := &relations{types: newTypes(s.types), publications: []string{s.cfg.Publication, s.insertsName()}, lookup: s.lookup.ask, known: map[uint32]*relation{}}
 	dec, err := newDecoder(from, rels, s.rules(), s.suspect, s.log)
 	if err != nil {
 		s.setHalt(err)

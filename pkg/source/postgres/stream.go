@@ -57,11 +57,13 @@ type session struct {
 // open connects, makes sure that nothing was lost or exchanged behind our back, and
 // starts to stream behind what dec has decoded.
 func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
-	var slot *slotInfo
-	var database string
+	var found before
 	err := s.admin.do(ctx, func(c *pgx.Conn) (err error) {
-		database = c.Config().Database
-		slot, err = readSlot(ctx, c, s.cfg.Slot)
+		found.database = c.Config().Database
+		if found.slot, err = readSlot(ctx, c, s.cfg.Slot); err != nil {
+			return err
+		}
+		found.publication, err = s.readPublication(ctx, c)
 		return err
 	})
 	if err != nil {
@@ -71,7 +73,7 @@ func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
 	if err != nil {
 		return nil, s.refused(err)
 	}
-	sess, err := s.start(ctx, conn, dec, slot, database)
+	sess, err := s.start(ctx, conn, dec, found)
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
 		return nil, err
@@ -79,7 +81,15 @@ func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
 	return sess, nil
 }
 
-func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, slot *slotInfo, database string) (*session, error) {
+// before is what open sees before it connects.
+type before struct {
+	slot        *slotInfo
+	publication *publication
+	database    string
+}
+
+func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, found before) (*session, error) {
+	slot := found.slot
 	id, err := s.identify(ctx, conn)
 	if err != nil {
 		return nil, err
@@ -101,10 +111,14 @@ func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, slot *
 	if _, err := s.meet(id.history, dec.end, dec.cut()); err != nil {
 		return nil, err
 	}
-	if err := s.checkSlot(slot, database, dec.end.at, id.end); err != nil {
+	if err := s.checkSlot(slot, found.database, dec.end.at, id.end); err != nil {
 		return nil, err
 	}
-	options := []string{"proto_version '1'", "publication_names " + literal(s.quotedPublication()), "messages 'true'"}
+	var publications []string
+	for _, name := range s.publicationNames(found.publication) {
+		publications = append(publications, quote(name))
+	}
+	options := []string{"proto_version '1'", "publication_names " + literal(strings.Join(publications, ",")), "messages 'true'"}
 	if s.cfg.Origin == OriginNone && !dec.rules.localOnly {
 		options = append(options, "origin 'none'")
 	}

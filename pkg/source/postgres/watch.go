@@ -109,31 +109,50 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 		wanted[t.oid] = true
 	}
 	var harm []string
-	var late []tableState
+	var late, fewer []tableState
 	for _, t := range states {
 		refusal := s.refuse(p, t, wanted)
+		less := s.insertOnly(p, t)
 		switch {
 		case p.alterable && p.changes && t.member && !t.usable:
-			if err := s.drop(ctx, c, t); err != nil {
+			if less && !t.inserts { // first, so that no insert is lost
+				if _, err := s.addTables(ctx, c, p, s.insertsName(), []tableState{t}); err != nil {
+					return err
+				}
+			}
+			if err := s.drop(ctx, c, s.cfg.Publication, t); err != nil {
 				return err
 			}
-			s.log.Error("published table lost its replica identity and was taken out of the publication, its changes are not seen", "table", t.name.String())
-			harm = append(harm, refusal.Error())
+			s.log.Error("published table lost its replica identity and was taken out of the publication, its updates and deletes are not seen", "table", t.name.String(), "inserts", less)
+			harm = append(harm, fmt.Sprintf("table %s lost its replica identity: its updates and deletes are not in the log any more; mend with: %s", t.name, t.whole))
 		case refusal != nil:
 			harm = append(harm, refusal.Error())
-		case p.alterable && !t.member:
+		case !p.alterable:
+		case less && !t.inserts:
+			fewer = append(fewer, t)
+		case !less && !t.member:
 			late = append(late, t)
 		}
 	}
-	refusals, err := s.addTables(ctx, c, p, late)
-	if err != nil {
-		return err
-	}
-	for _, t := range late {
-		s.log.Warn("table appeared or can be published again; changes made before are not seen", "table", t.name.String())
-	}
-	for _, r := range refusals {
-		harm = append(harm, r.Error())
+	for _, to := range []struct {
+		publication string
+		tables      []tableState
+	}{{s.cfg.Publication, late}, {s.insertsName(), fewer}} {
+		refusals, err := s.addTables(ctx, c, p, to.publication, to.tables)
+		if err != nil {
+			return err
+		}
+		for _, r := range refusals {
+			harm = append(harm, r.Error())
+		}
+		for _, t := range to.tables {
+			s.log.Warn("table appeared or can be published again; changes made before are not seen", "table", t.name.String(), "publication", to.publication)
+			if t.inserts && t.usable {
+				if err := s.drop(ctx, c, s.insertsName(), t); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	s.setHarm(strings.Join(harm, "; "))
 	return nil
