@@ -139,14 +139,17 @@ type ForeignKey struct {
 
 // Status is a snapshot of a source.
 type Status struct {
-	State      string // connecting, streaming, stopped, resync_required, store_unknown_slot, error
-	Detail     string // the error or the next step, in words
-	Received   change.Position
-	Acked      change.Position
-	LagBytes   uint64 // server's end of log minus acknowledged
-	Events     uint64 // row changes sent since start
-	Skipped    uint64 // transactions left out because their writer asked for it, since start
-	Reconnects uint64
+	State    string // connecting, streaming, stopped, resync_required, store_unknown_slot, error
+	Detail   string // the error or the next step, in words
+	Received change.Position
+	Acked    change.Position
+	LagBytes uint64 // server's end of log minus acknowledged
+	// RetainedBytes is the log that the server keeps for this source, a few seconds ago:
+	// more than LagBytes where an old transaction is still open.
+	RetainedBytes uint64
+	Events        uint64 // row changes sent since start
+	Skipped       uint64 // transactions left out because their writer asked for it, since start
+	Reconnects    uint64
 }
 
 // HaltError stops a source until an operator acts. It is not retried.

@@ -145,6 +145,7 @@ type slotInfo struct {
 	Failover             bool   // 17 and later
 	Confirmed            lsn
 	RetainedBytes        int64
+	SafeBytes            int64 // so much more log, and the server gives the slot up; -1: it does not
 	logical, provisional bool
 }
 
@@ -154,9 +155,9 @@ func readSlot(ctx context.Context, c *pgx.Conn, name string) (*slotInfo, error) 
 	err := c.QueryRow(ctx, `
 select coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0), coalesce(wal_status, ''),
        coalesce(pg_catalog.to_jsonb(s)->>'invalidation_reason', ''), coalesce((pg_catalog.to_jsonb(s)->>'failover')::bool, false), coalesce(confirmed_flush_lsn::text, '0/0'),
-       coalesce(`+logEnd+` - restart_lsn, 0)::bigint, slot_type = 'logical', temporary or confirmed_flush_lsn is null
+       coalesce(`+logEnd+` - restart_lsn, 0)::bigint, coalesce(safe_wal_size, -1), slot_type = 'logical', temporary or confirmed_flush_lsn is null
 from pg_catalog.pg_replication_slots s where slot_name = $1`, name).
-		Scan(&i.Plugin, &i.Database, &i.Active, &i.ActivePID, &i.WALStatus, &i.Invalidation, &i.Failover, &confirmed, &i.RetainedBytes, &i.logical, &i.provisional)
+		Scan(&i.Plugin, &i.Database, &i.Active, &i.ActivePID, &i.WALStatus, &i.Invalidation, &i.Failover, &confirmed, &i.RetainedBytes, &i.SafeBytes, &i.logical, &i.provisional)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

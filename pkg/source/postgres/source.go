@@ -44,6 +44,7 @@ type Source struct {
 	tip      atomic.Uint64 // the server's end of log, as last heard
 	events   atomic.Uint64
 	skipped  atomic.Uint64
+	retained atomic.Uint64
 	connects atomic.Uint64
 
 	mu     sync.Mutex
@@ -123,7 +124,7 @@ func (s *Source) Status() source.Status {
 	if received > 0 {
 		st.Received = change.Position(lsn(received).String())
 	}
-	st.Events, st.Skipped = s.events.Load(), s.skipped.Load()
+	st.Events, st.Skipped, st.RetainedBytes = s.events.Load(), s.skipped.Load(), s.retained.Load()
 	if n := s.connects.Load(); n > 1 {
 		st.Reconnects = n - 1
 	}

@@ -80,18 +80,73 @@ func (s *Source) look(ctx context.Context) error {
 		if l, err := parseLSN(tip); err == nil {
 			raise(&s.tip, uint64(l))
 		}
+		slot, err := readSlot(ctx, c, s.cfg.Slot)
+		if err != nil {
+			return err
+		}
+		strain, err := s.strain(ctx, c, slot, oldAge)
+		if err != nil {
+			return err
+		}
 		s.mu.Lock()
 		want, wanted := slices.Clone(s.want), s.wanted
 		s.mu.Unlock()
 		if !wanted {
+			s.setHarm(strain)
 			return nil
 		}
-		return s.protect(ctx, c, want)
+		return s.protect(ctx, c, want, strain)
 	})
 }
 
-// protect compares the publication with what is wanted and safe.
-func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableName) error {
+const (
+	muchLog = 1 << 30     // bytes: so much may be held back by what is none of ours
+	oldAge  = time.Minute // of a transaction that is open for long
+)
+
+// strain says what is alarming about the log that the server keeps for us.
+func (s *Source) strain(ctx context.Context, c *pgx.Conn, slot *slotInfo, age time.Duration) (string, error) {
+	if slot == nil {
+		return "", nil
+	}
+	s.retained.Store(uint64(max(slot.RetainedBytes, 0)))
+	var found []string
+	if slot.SafeBytes >= 0 && slot.SafeBytes < slot.RetainedBytes/3 {
+		found = append(found, fmt.Sprintf("the server gives up the slot, and with it what is not read, once it has written %d MiB more of log (max_slot_wal_keep_size)", slot.SafeBytes>>20))
+	}
+	if slot.RetainedBytes-int64(s.Status().LagBytes) > muchLog {
+		who, err := oldestWriter(ctx, c, age)
+		if err != nil {
+			return "", err
+		}
+		if who != "" {
+			found = append(found, fmt.Sprintf("%d MiB of log are held back by %s", slot.RetainedBytes>>20, who))
+		}
+	}
+	return strings.Join(found, "; "), nil
+}
+
+// oldestWriter describes the transaction that has been open for longest of those that
+// write, "" if none has for so long. Until it ends, no slot lets go of its log.
+func oldestWriter(ctx context.Context, c *pgx.Conn, age time.Duration) (string, error) {
+	var who string
+	err := c.QueryRow(ctx, `
+select who from (
+  select xact_start as since, 'an open transaction: pid ' || pid || ' (' || concat_ws(', ', nullif(application_name, ''), 'user ' || usename, state, 'since ' || to_char(xact_start, 'YYYY-MM-DD HH24:MI:SS"Z"')) || ')' as who
+  from pg_catalog.pg_stat_activity where backend_xid is not null
+  union all select prepared, 'a prepared transaction that was forgotten: ROLLBACK PREPARED ' || quote_literal(gid) || '; or COMMIT PREPARED (user ' || owner || ', database ' || database || ', since ' || to_char(prepared, 'YYYY-MM-DD HH24:MI:SS"Z"') || ')'
+  from pg_catalog.pg_prepared_xacts) x where since < now() - make_interval(secs => $1) order by since limit 1`, age.Seconds()).Scan(&who)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for old transactions: %w", err)
+	}
+	return who, nil
+}
+
+// protect compares the publication with what is wanted and safe. harm is said as well.
+func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableName, harm ...string) error {
 	p, err := s.readPublication(ctx, c)
 	if err != nil {
 		return err
@@ -108,7 +163,7 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 	for _, t := range states {
 		wanted[t.oid] = true
 	}
-	var harm []string
+	harm = slices.DeleteFunc(harm, func(text string) bool { return text == "" })
 	var late, fewer []tableState
 	for _, t := range states {
 		refusal := s.refuse(p, t, wanted)
