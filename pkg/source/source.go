@@ -16,9 +16,15 @@ type Batch []change.Change
 type State struct {
 	Identity string // which server, database and slot Mark belongs to; opaque; "" = never read
 	Mark     change.Mark
-	// Rewound is set in what Prepare saves when it goes back, and not stored: up to there
-	// the log was read before. See RewoundError.
-	Rewound change.Position
+	// Rewound is set in what Prepare saves when it goes back, and is not part of what is
+	// loaded again.
+	Rewound *Rewind
+}
+
+// Rewind says that reading goes back. See RewoundError.
+type Rewind struct {
+	From change.Position // the log was read up to there before
+	Seq  uint64          // transactions with this Tx.Seq or a higher one have not been seen
 }
 
 // Source tails one database.
@@ -96,7 +102,7 @@ type InsertOnly interface {
 type Joiner interface {
 	// OnJoin makes the source call f whenever a table joins its log: changes committed
 	// before that position are not in it. Any goroutine; f must not call the source.
-	OnJoin(f func(table TableName, before string))
+	OnJoin(f func(table TableName, before change.Position))
 }
 
 // RowSet is an answer of Catalog.Rows.

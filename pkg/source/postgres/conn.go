@@ -152,8 +152,6 @@ const patience = 6 * time.Second
 func (c connector) replication(ctx context.Context, patience time.Duration) (walsender, error) {
 	cfg, err := c.config(map[string]string{
 		"replication": "database", "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
-		// The slot of a reader that is gone without a word is free for the next one after that.
-		"wal_sender_timeout": "6s",
 	})
 	if err != nil {
 		return walsender{}, err

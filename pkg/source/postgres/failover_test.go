@@ -164,7 +164,7 @@ func TestRewound(t *testing.T) {
 	// As the daemon does: from what was saved, with the same source.
 	m := &memory{}
 	state, err := r.Prepare(context.Background(), source.State{Identity: st.last().Identity, Mark: change.Mark{End: end}}, m.save)
-	if err != nil || state.Mark.End != rewound.To || len(m.states) != 1 || m.last().Rewound != end || m.last().Mark != state.Mark {
+	if err != nil || state.Mark.End != rewound.To || len(m.states) != 1 || m.last().Rewound == nil || m.last().Rewound.From != end || m.last().Mark != state.Mark {
 		t.Fatalf("goes back to %+v, saved %+v, %v", state, m.states, err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -184,7 +184,7 @@ func TestRewound(t *testing.T) {
 	defer s.Close()
 	m = &memory{}
 	inside := change.Mark{End: rewound.To, Tx: lost.Tx.Position, Done: 1}
-	if _, err := s.Prepare(context.Background(), source.State{Identity: st.last().Identity, Mark: inside}, m.save); err != nil || m.last().Mark != (change.Mark{End: rewound.To}) || m.last().Rewound == "" {
+	if _, err := s.Prepare(context.Background(), source.State{Identity: st.last().Identity, Mark: inside}, m.save); err != nil || m.last().Mark != (change.Mark{End: rewound.To}) || m.last().Rewound == nil {
 		t.Errorf("saved %+v, %v", m.states, err)
 	}
 }

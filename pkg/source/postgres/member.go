@@ -169,6 +169,9 @@ func (s *Source) refuse(p *publication, t tableState, wanted map[uint32]bool) er
 		if !p.alterable {
 			return no("it has no usable replica identity, and publication "+s.cfg.Publication+" makes the application's UPDATE and DELETE of it fail", mend+" or ALTER PUBLICATION "+name+" DROP TABLE "+t.quoted()+";")
 		}
+		if p.inserts == 0 {
+			return no("it has no usable replica identity: publishing it would make the application's UPDATE and DELETE fail, and there was no publication for inserts alone when the slot was made", mend+" or `waltrigger source resync "+s.cfg.Name+" --accept-gap`, which makes one")
+		}
 		return no("it has no usable replica identity: publishing it would make the application's UPDATE and DELETE fail", mend+" or say allow_insert_only, for inserts alone")
 	case p.changes && t.filtered:
 		return no("the WHERE or the columns of publication "+s.cfg.Publication+" make the application's UPDATE and DELETE of it fail: they do not go with its replica identity",

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
@@ -165,12 +166,14 @@ func (s *Source) addSafely(ctx context.Context, c *pgx.Conn, p *publication, pub
 		return err
 	}
 	s.log.Info("table joined the publication", "table", t.name.String(), "publication", publication)
-	s.joined(t.name, at)
+	if !t.member && !t.inserts {
+		s.joined(t.name, at)
+	}
 	return nil
 }
 
 // OnJoin implements source.Joiner.
-func (s *Source) OnJoin(f func(table source.TableName, before string)) {
+func (s *Source) OnJoin(f func(table source.TableName, before change.Position)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.join = f
@@ -182,6 +185,6 @@ func (s *Source) joined(t source.TableName, before string) {
 	f := s.join
 	s.mu.Unlock()
 	if f != nil && before != "" {
-		f(t, before)
+		f(t, change.Position(before))
 	}
 }

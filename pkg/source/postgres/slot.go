@@ -301,7 +301,7 @@ func (s *Source) goOn(ctx context.Context, conn walsender, saved source.State, s
 	s.log.Error("the server's log does not hold all that was read: it took over without it", "read", rewound.From, "goes on from", rewound.To)
 	st := source.State{Identity: saved.Identity, Mark: change.Mark{End: to.position()}}
 	told := st
-	told.Rewound = rewound.From
+	told.Rewound = &source.Rewind{From: rewound.From, Seq: uint64(to.at)}
 	return st, save(told)
 }
 

@@ -52,7 +52,7 @@ type Source struct {
 	harm   string        // what the watch has to say
 	want   []source.TableName
 	fewer  []source.TableName // those of which inserts alone may be published
-	join   func(table source.TableName, before string)
+	join   func(table source.TableName, before change.Position)
 	wanted bool     // Publish was called
 	linger *session // after Run, until Close
 
