@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -275,7 +276,9 @@ func flatten(err error) (out []*source.TableError) {
 		for _, e := range many.Unwrap() {
 			out = append(out, flatten(e)...)
 		}
-	} else if e, ok := err.(*source.TableError); ok {
+		return out
+	}
+	if e := (*source.TableError)(nil); errors.As(err, &e) {
 		out = append(out, e)
 	}
 	return out
@@ -292,8 +295,10 @@ func TestNoDeadlock(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		defer stop()
 		var wg sync.WaitGroup
-		for _, order := range []string{"truncate parts2; truncate parts1; truncate b; truncate a", "alter table b add column x int; alter table b drop column x; alter table a add column x int; alter table a drop column x; truncate parts",
-			"lock table parts, b, a in access exclusive mode"} {
+		for _, order := range []string{
+			"truncate parts2; truncate parts1; truncate b; truncate a", "alter table b add column x int; alter table b drop column x; alter table a add column x int; alter table a drop column x; truncate parts",
+			"lock table parts, b, a in access exclusive mode",
+		} {
 			c := db.connect()
 			wg.Go(func() {
 				for ctx.Err() == nil {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -36,7 +37,7 @@ func (d *decoder) logical(p *parser) {
 	case prefix == skipPrefix && d.rules.ignoreSkip:
 	case d.fixed && d.ordinal <= d.skip: // it was heard when these rows were read before
 	case d.fixed:
-		d.complain("message comes too late in its transaction, ignored", "prefix", prefix)
+		d.complain("it comes too late in its transaction", prefix)
 	case prefix == skipPrefix:
 		d.drop()
 		d.mute = true
@@ -49,12 +50,12 @@ func (d *decoder) logical(p *parser) {
 // annotate adds an object to the annotations of the transaction: later members count.
 func (d *decoder) annotate(content []byte) {
 	if len(content)+len(d.tx.Annotations) > maxAnnotations {
-		d.complain("annotations are too large, ignored", "bytes", len(content), "limit", maxAnnotations)
+		d.complain(fmt.Sprintf("the annotations would be larger than %d bytes", maxAnnotations), annotationPrefix)
 		return
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(content, &members); err != nil || members == nil {
-		d.complain("annotation is not a JSON object, ignored")
+		d.complain("it is not a JSON object", annotationPrefix)
 		return
 	}
 	if d.tx.Annotations == "" {
@@ -83,9 +84,9 @@ func (d *decoder) origin(*parser) {
 }
 
 // complain logs what an application does wrong, at most once a minute.
-func (d *decoder) complain(msg string, args ...any) {
+func (d *decoder) complain(why, prefix string) {
 	if now := time.Now(); now.Sub(d.complained) >= time.Minute {
 		d.complained = now
-		d.log.Warn(msg, append(args, "position", d.tx.Position)...)
+		d.log.Warn("message of an application is ignored", "why", why, "prefix", prefix, "position", d.tx.Position)
 	}
 }

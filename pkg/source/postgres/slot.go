@@ -324,7 +324,7 @@ func (s *Source) createSlot(ctx context.Context, conn walsender, id identified, 
 		why += ", and for the primary to tell of them: SELECT pg_log_standby_snapshot(); there makes it"
 	}
 	slow := time.AfterFunc(5*time.Second, func() {
-		s.log.Warn(why, "slot", s.cfg.Slot)
+		s.log.Warn("waiting", "why", why, "slot", s.cfg.Slot)
 		s.setState("connecting", why)
 	})
 	defer slow.Stop()

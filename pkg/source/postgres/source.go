@@ -74,7 +74,7 @@ func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.C
 	cfg = cfg.WithDefaults()
 	con := connector{url: cfg.URL, dial: dial}
 	log = log.With("source", cfg.Name)
-	types := newTypeLog(log)
+	types := newTypeLog(func(name, why string) { log.Warn("values of a type are sent as text", "type", name, "why", why) })
 	return &Source{
 		cfg: cfg, connector: con, log: log, types: types, patience: patience,
 		admin: newShared(con), lookup: newShared(con),

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -146,20 +145,22 @@ var extension = map[string]class{
 
 // typeLog says of each type, once, what is worth saying. Any goroutine.
 type typeLog struct {
-	log  *slog.Logger
+	say  func(name, why string)
 	mu   sync.Mutex
 	said map[uint32]bool
 }
 
-func newTypeLog(log *slog.Logger) *typeLog { return &typeLog{log: log, said: map[uint32]bool{}} }
+func newTypeLog(say func(name, why string)) *typeLog {
+	return &typeLog{say: say, said: map[uint32]bool{}}
+}
 
-func (l *typeLog) warn(oid uint32, msg string, args ...any) {
+func (l *typeLog) warn(oid uint32, name, why string) {
 	l.mu.Lock()
 	said := l.said[oid]
 	l.said[oid] = true
 	l.mu.Unlock()
 	if !said {
-		l.log.Warn(msg, args...)
+		l.say(name, why)
 	}
 }
 
@@ -203,7 +204,7 @@ func (t *types) get(oid uint32) *pgType {
 	if typ := t.byOID[oid]; typ != nil {
 		return typ
 	}
-	t.log.warn(oid, "type is not in the catalog, its values are sent as text", "type_oid", oid)
+	t.log.warn(oid, fmt.Sprint(oid), "it is not in the catalog")
 	return unknownType
 }
 
@@ -293,7 +294,7 @@ func (t *types) build(rows map[uint32]typeRow, attrs map[uint32][]attribute, oid
 		if known && base.inExtension {
 			typ.class = c
 		} else {
-			t.log.warn(base.oid, "type has no mapping of its own, its values are sent as text", "type", base.name)
+			t.log.warn(base.oid, base.name, "it has no mapping of its own")
 		}
 	}
 	return typ
