@@ -2,8 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -88,4 +93,57 @@ func TestTableMadeAnew(t *testing.T) {
 		gaps, _ := p.source()["gaps"].([]any)
 		return len(gaps) == 2
 	})
+}
+
+// TestHugeTransaction delivers all rows of a transaction of 100,000, in its long form of
+// 5,000,000, in bounded memory and over one connection to the log.
+func TestHugeTransaction(t *testing.T) {
+	rows := 100_000
+	if os.Getenv("WALTRIGGER_TEST_SOAK") == "1" {
+		rows = 5_000_000
+	}
+	db := newDatabase(t)
+	var mu sync.Mutex
+	got, count := make([]uint8, rows+1), 0
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		body, _ := io.ReadAll(q.Body)
+		n, err := strconv.Atoi(string(body))
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil && n > 0 && n <= rows {
+			got[n]++
+			count++
+		}
+	}))
+	defer hook.Close()
+	p := startDaemon(t, db.url, loopback)
+	p.create(fmt.Sprintf(`{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"myapp","model_name":"product"}],"webhooks":[{"url":%q}],"payload":"{{ instance.id }}"}`, hook.URL))
+	db.exec("INSERT INTO myapp_product (name, description) SELECT 'product ' || i, repeat('x', 100) FROM generate_series(1, $1::int) i", rows)
+	waitLonger(t, "everything", func() bool { mu.Lock(); defer mu.Unlock(); return count >= rows })
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peak := 0
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			if _, err := fmt.Sscan(rest, &peak); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d rows, peak memory %d MB", rows, peak>>10)
+	if peak == 0 || peak > 256<<10 {
+		t.Errorf("peak memory %d KB, want at most 256 MB", peak)
+	}
+	if n := p.source()["reconnects"]; n != 0.0 {
+		t.Errorf("%v reconnects", n)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, n := range got {
+		if n != 1 && i > 0 {
+			t.Fatalf("row %d came %d times", i, n)
+		}
+	}
 }

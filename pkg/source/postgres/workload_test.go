@@ -98,9 +98,11 @@ func testWorkload(t *testing.T, db *database, seed uint64, changes int) {
 	st := &memory{}
 	r := start(t, db.config(), st, append(tables, "last")...)
 	done := make(chan struct{})
+	w := &sourcetest.Workload{Seed: seed, Changes: changes, Tables: workload, Open: func() sourcetest.WorkConn { return workConn{db.connect()} }}
+	defer func() { w.Stop(); <-done }()
 	go func() {
 		defer close(done)
-		(&sourcetest.Workload{Seed: seed, Changes: changes, Tables: workload, Open: func() sourcetest.WorkConn { return workConn{db.connect()} }}).Run()
+		w.Run()
 		if _, err := db.Exec(context.Background(), "insert into last values (1)"); err != nil {
 			t.Error(err)
 		}

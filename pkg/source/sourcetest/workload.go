@@ -43,6 +43,9 @@ const (
 	workIDs = 400 // keys of a table
 )
 
+// Stop makes Run return before all is done.
+func (w *Workload) Stop() { w.done.Store(int64(w.Changes)) }
+
 // Run does the work.
 func (w *Workload) Run() {
 	for _, t := range w.Tables {
@@ -165,7 +168,7 @@ func (w *Workload) alter(r *rand.Rand, c WorkConn) {
 		return
 	}
 	w.names.Store(t.Name, now)
-	for { // until it is done: others may be in the way
+	for range 1000 { // others may be in the way
 		if _, err := c.Exec("update " + t.Name + " set n = n + 1"); err == nil {
 			return
 		}
