@@ -19,6 +19,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/egress"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/source/postgres"
@@ -56,6 +57,7 @@ type Source struct {
 	IgnoreSkip      bool              `yaml:"ignore_skip"`
 	NoFailover      bool              `yaml:"no_failover"`
 	ContentTypes    map[string]string `yaml:"content_types"` // app_label.Model -> schema.table
+	Relations       []related.Config  `yaml:"relations"`
 }
 
 // Store is where the daemon keeps its own data.
@@ -123,6 +125,7 @@ type Delivery struct {
 	Queue         int        `yaml:"queue"`          // deliveries that wait in memory for a destination
 	QueueBytes    int64      `yaml:"queue_bytes"`    // memory of what waits for all destinations, bytes
 	Window        int        `yaml:"window"`         // events done beyond the saved position: what a crash may repeat
+	RelatedBytes  int64      `yaml:"related_bytes"`  // memory of related rows that are kept, for each source, bytes
 	ShutdownGrace Duration   `yaml:"shutdown_grace"` // for what is under way at a stop
 	Retry         []Duration `yaml:"retry"`          // delays before the retries of a delivery that is refused
 	Park          Park       `yaml:"park"`
@@ -159,7 +162,7 @@ func defaults() *Config {
 			HiddenColumns: []string{"*.password", "django_session.*", "authtoken_token.*"}, PayloadFormat: payload.Envelope.String(),
 		},
 		Delivery: Delivery{
-			MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, Window: 65536, ShutdownGrace: Duration(25 * time.Second),
+			MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, Window: 65536, RelatedBytes: 8 << 20, ShutdownGrace: Duration(25 * time.Second),
 			Retry: durations(deliver.DefaultBackoff.Schedule),
 			Park:  Park{After: Duration(deliver.DefaultPark.After), Slow: deliver.DefaultPark.Slow, MaxBytes: deliver.DefaultPark.MaxBytes},
 			Dead:  Dead{MaxAge: Duration(deliver.DefaultPark.DeadAge), MaxBytes: deliver.DefaultPark.DeadBytes},
@@ -310,6 +313,16 @@ func (s Source) Tables() map[string]source.TableName {
 	for name, table := range s.ContentTypes {
 		schema, rest, _ := strings.Cut(table, ".")
 		out[strings.ToLower(name)] = source.TableName{Schema: schema, Name: rest}
+	}
+	return out
+}
+
+// Models gives the model names, in lower case, of the tables that ContentTypes names.
+func (s Source) Models() map[source.TableName]string {
+	out := make(map[source.TableName]string, len(s.ContentTypes))
+	for name, table := range s.Tables() {
+		_, model, _ := strings.Cut(name, ".")
+		out[table] = model
 	}
 	return out
 }

@@ -106,7 +106,7 @@ func TestErrorsAreAllTold(t *testing.T) {
     url: mysql://db/x
     slott: x
   - {name: shop, url: "postgres://u@db/shop"}
-  - {name: SHOP, url: "postgres://u@db/shop", slot: S, publication_mode: maybe, content_types: {Customer: x, a.B: s.t, A.b: s.u}}
+  - {name: SHOP, url: "postgres://u@db/shop", slot: S, publication_mode: maybe, content_types: {Customer: x, a.B: s.t, A.b: s.u}, relations: [{table: x, columns: [], name: 1st}]}
 store: {url: "oracle:x"}
 admin:
   listen: 0.0.0.0:8080
@@ -126,20 +126,23 @@ settings:
   hidden_columns: ["*.password", password]
   default_payload_format: xml
 egress: {allow_cidrs: [10.0.0.1/8, x], deny_cidrs: {}}
-delivery: {max_in_flight: 0, window: many, queue: 1.5}
+delivery: {max_in_flight: 0, window: many, queue: 1.5, related_bytes: 1}
 colour: blue
 `)
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	want := `w.yaml:3: sources[0].url: must begin with postgres://
-w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, origin, ignore_skip, no_failover, content_types
+w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, origin, ignore_skip, no_failover, content_types, relations
 w.yaml:6: sources[2].slot: "S": want 1 to 63 lower-case letters, digits or _
 w.yaml:6: sources[2].publication_mode: "maybe": want auto, managed or existing
 w.yaml:6: sources[2].name: sources[1] has this name
 w.yaml:6: sources[2].content_types.Customer: the key must be app_label.ModelName
 w.yaml:6: sources[2].content_types.Customer: must be schema.table
 w.yaml:6: sources[2].content_types.a.B: is the same content type as A.b: case does not count
+w.yaml:6: sources[2].relations[0].table: must be schema.table
+w.yaml:6: sources[2].relations[0].columns: must name one column at least
+w.yaml:6: sources[2].relations[0].name: must be a letter and then letters, digits or _
 w.yaml:7: store.url: the scheme "oracle" is not known; write sqlite:PATH, postgres://… or mysql://…
 w.yaml:9: admin.listen: "0.0.0.0:8080" is reachable from other machines and there is no token: either listen on loopback (127.0.0.1:8080), or set a token under admin.tokens
 w.yaml:10: ops.listen: "9090" is not host:port
@@ -161,6 +164,7 @@ w.yaml:25: egress.allow_cidrs: "x" is no range such as 10.0.0.0/8 or fd00::/8
 w.yaml:26: delivery.window: "many" is no whole number
 w.yaml:26: delivery.queue: "1.5" is no whole number
 w.yaml:26: delivery.max_in_flight: must be from 1 to 10000
+w.yaml:26: delivery.related_bytes: must be from 65536 to 68719476736
 w.yaml:27: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, triggers`
 	var kinds []string
 	for _, k := range all.Kinds {

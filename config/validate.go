@@ -107,6 +107,11 @@ func (l *loader) sources(c *Config) {
 		}
 		slots[string(s.URL)+"\x00"+slot] = i
 		l.contentTypes(at+".content_types", s.ContentTypes)
+		for j, r := range s.Relations {
+			for _, f := range r.Check() {
+				l.at(index(at+".relations", j)+"."+f[0], "%s", f[1])
+			}
+		}
 	}
 }
 
@@ -343,6 +348,7 @@ func (l *loader) delivery(c *Config) {
 		{"queue", int64(d.Queue), 1, 1_000_000},
 		{"queue_bytes", d.QueueBytes, 1 << 20, 64 << 30},
 		{"window", int64(d.Window), 1, 100_000_000},
+		{"related_bytes", d.RelatedBytes, 1 << 16, 64 << 30},
 		{"park.slow", int64(d.Park.Slow), 0, 1_000_000},
 		{"park.max_bytes", d.Park.MaxBytes, 0, 1 << 50},
 		{"dead.max_bytes", d.Dead.MaxBytes, 0, 1 << 50},

@@ -3,13 +3,15 @@
 # all in one run on this machine. About three minutes; nothing else should run meanwhile.
 #
 #   scripts/bench.sh [-rows 200000] [-reps 1] [-ordering customer|row]
-#                    [-scenarios limits,http-tx100,http-onetx,kafka-tx100,kafka-onetx]
+#                    [-scenarios limits,http-tx100,http-onetx,kafka-tx100,kafka-onetx,http-relations,kafka-relations]
 #                    [-waltrigger BINARY]      "" leaves the product out
 #
 # The rows (-rows) are written in transactions of 100 (tx100) and in one (onetx); each
 # peer reads them from a slot of its own. The table shows per peer events per second,
 # the ratio to the bare loop of the same run, CPU seconds per 100,000 events, peak
-# memory (resident and anonymous), and what was lost, came twice or out of order. Each
+# memory (resident and anonymous), and what was lost, came twice or out of order. The
+# relations scenarios compare a payload with related rows, three steps away and renamed
+# in between, with one without: their ratio, the queries and the hit rate. Each
 # result is also a line in .work/bench/results.jsonl. Exits with 1 if anything was lost
 # or out of order. BENCH_PG_MAJOR (15) chooses the PostgreSQL.
 set -euo pipefail

@@ -117,7 +117,7 @@ func (l *ledger) judge(got []request) verdict {
 // settled waits until nothing has arrived for a while and everything committed has.
 func (l *ledger) settled(t *testing.T, hook interface{ requests() []request }) verdict {
 	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(180 * time.Second)
 	for {
 		n := len(hook.requests())
 		time.Sleep(500 * time.Millisecond)

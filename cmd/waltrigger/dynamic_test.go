@@ -256,3 +256,36 @@ dynamic_values:
 		t.Errorf("header %q, body %q", a, got.Body)
 	}
 }
+
+// TestPreviewShowsNames: a preview fetches nothing and shows dynamic values by their names;
+// a test sends them.
+func TestPreviewShowsNames(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	p := startDaemon(t, db.url, loopback+`dynamic_values:
+  shop.token: {literal: s3cret}
+  shop.region: {literal: s3cret-eu, allow_in_payload: true}
+`)
+	db.exec(`INSERT INTO myapp_customer (name, email) VALUES ('a', '')`)
+	out := p.create(fmt.Sprintf(`{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"myapp","model_name":"customer"}],"payload":{"n":"{{ instance.name }}","r":"{{ shop.region }}"},
+		"webhooks":[{"url":"%s/{{ instance.id }}?k={{ shop.token }}","headers":{"A":"{{ instance.id }}-{{ shop.token }}"}}]}`, hook.URL))
+	at := fmt.Sprintf("/api/action-triggers/%v", out["id"])
+	status, shown, _ := p.call(http.MethodPost, at+"/preview", `{}`)
+	text, err := json.Marshal(shown)
+	if err != nil || status != http.StatusOK || strings.Contains(string(text), "s3cret") || len(hook.requests()) > 0 {
+		t.Errorf("%d %s", status, text)
+	}
+	for _, part := range []string{`/1?k={{ shop.token }}"`, `"A":"1-{{ shop.token }}"`, `{\"n\":\"a\",\"r\":\"{{ shop.region }}\"}`} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("the preview lacks %s: %s", part, text)
+		}
+	}
+	status, shown, _ = p.call(http.MethodPost, at+"/test", `{}`)
+	if text, err = json.Marshal(shown); err != nil || status != http.StatusOK || strings.Contains(string(text), "s3cret") || !strings.Contains(string(text), `"accepted"`) {
+		t.Errorf("%d %s", status, text)
+	}
+	got := hook.wait(t, 1)[0]
+	if got.Path != "/1?k=s3cret" || got.Header.Get("A") != "1-s3cret" || got.Body != `{"n":"a","r":"s3cret-eu"}` {
+		t.Errorf("sent %+v", got)
+	}
+}

@@ -110,7 +110,7 @@ func TestTakeOver(t *testing.T) {
 	active, standby := x.start()
 	standby.create(fmt.Sprintf(namedLedger, hook.URL)) // by the one that does not read
 	l := &ledger{t: t}
-	l.write(x.db, 8, 5*time.Millisecond)
+	l.write(x.db, 8, 20*time.Millisecond)
 	epoch := func(p *process) float64 { return p.source()["epoch"].(float64) }
 
 	for round := range 2 {
@@ -316,7 +316,7 @@ func TestCutOffFromTheStore(t *testing.T) {
 	}
 	cut.create(fmt.Sprintf(namedLedger, hook.URL))
 	l := &ledger{t: t}
-	l.write(x.db, 4, 5*time.Millisecond)
+	l.write(x.db, 4, 20*time.Millisecond)
 	waitFor(t, "delivered", func() bool { return by(hook.requests(), cut) > 0 })
 	line.down()
 	gone := time.Now()
@@ -367,7 +367,7 @@ func TestTakeOverOfParked(t *testing.T) {
 	}
 	active.create(fmt.Sprintf(namedLedger, hook.URL))
 	l := &ledger{t: t}
-	l.write(x.db, 8, 5*time.Millisecond)
+	l.write(x.db, 8, 10*time.Millisecond)
 	parked := func(p *process) bool {
 		return regexp.MustCompile(`waltrigger_parked_deliveries\{[^}]*\} [1-9]\d{3}`).MatchString(p.metrics())
 	}
@@ -393,7 +393,9 @@ func TestTakeOverOfParked(t *testing.T) {
 	if v.lost+v.reordered+v.phantom+v.changed != 0 || v.committed < 1000 {
 		t.Errorf("%+v, want nothing lost, reordered or invented, and ids that stay", v)
 	}
-	waitFor(t, "nothing parked", func() bool { return !parkedSome.MatchString(standby.metrics()) && !parkedSome.MatchString(active.metrics()) })
+	waitFor(t, "nothing parked", func() bool {
+		return !parkedSome.MatchString(standby.metrics()) && !parkedSome.MatchString(active.metrics())
+	})
 }
 
 type requestsFunc func() []request
@@ -423,7 +425,7 @@ func TestTakeOverOnMySQL(t *testing.T) {
 	_, standby := x.start()
 	standby.create(fmt.Sprintf(namedLedger, hook.URL))
 	l := &ledger{t: t}
-	l.write(x.db, 4, 5*time.Millisecond)
+	l.write(x.db, 4, 20*time.Millisecond)
 	for _, end := range []func(*process){(*process).kill, (*process).stop} {
 		active, standby := x.roles()
 		sent := by(hook.requests(), standby)

@@ -11,13 +11,14 @@ import (
 // a stage needs of another comes through an argument.
 var imports = map[string][]string{
 	"cmd/waltrigger": {"config", "pkg/daemon", "pkg/template"},
-	"config":         {"pkg/source", "pkg/source/postgres", "pkg/payload", "pkg/deliver", "pkg/pipeline", "pkg/store", "pkg/api", "pkg/sink", "pkg/sink/all", "pkg/resolve", "pkg/egress", "pkg/trigger"},
+	"config":         {"pkg/related", "pkg/source", "pkg/source/postgres", "pkg/payload", "pkg/deliver", "pkg/pipeline", "pkg/store", "pkg/api", "pkg/sink", "pkg/sink/all", "pkg/resolve", "pkg/egress", "pkg/trigger"},
 	"pkg/api":        {"pkg/trigger", "pkg/sink", "pkg/signal"},
 	"pkg/change":     {},
 	"pkg/deliver":    {"pkg/sink", "pkg/resolve"},
 	"pkg/egress":     {},
 	"pkg/payload":    {"pkg/signal", "pkg/template", "pkg/change"},
-	"pkg/pipeline":   {"pkg/source", "pkg/signal", "pkg/trigger", "pkg/deliver", "pkg/payload", "pkg/change"},
+	"pkg/pipeline":   {"pkg/related", "pkg/source", "pkg/signal", "pkg/trigger", "pkg/deliver", "pkg/payload", "pkg/change"},
+	"pkg/related":    {"pkg/source", "pkg/payload", "pkg/change"},
 	"pkg/resolve":    {},
 	"pkg/signal":     {"pkg/change"},
 	"pkg/sink":       {},

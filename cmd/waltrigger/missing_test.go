@@ -121,9 +121,10 @@ func TestLostColumn(t *testing.T) {
 	waitFor(t, "broken after a restart", broken)
 	hook.reset() // perhaps the sale again
 	path := fmt.Sprintf("/api/action-triggers/%v", out["id"])
-	if status, out, _ := p.call(http.MethodPatch, path, `{"payload":"{{ instance.headline }} {{ instance.id }}"}`); status != http.StatusOK || out["status"].(map[string]any)["state"] != "active" {
-		t.Fatalf("%d %v", status, out)
-	}
+	waitFor(t, "the catalog is read again", func() bool {
+		status, out, _ := p.call(http.MethodPatch, path, `{"payload":"{{ instance.headline }} {{ instance.id }}"}`)
+		return status == http.StatusOK && dig(out, "status", "state") == "active"
+	})
 	waitFor(t, "mended", func() bool {
 		for _, r := range hook.requests() {
 			if r.Body == "after 3" {
@@ -132,6 +133,40 @@ func TestLostColumn(t *testing.T) {
 		}
 		return false
 	})
+}
+
+func TestLostColumnOfARelatedTable(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	p := startDaemon(t, db.url, loopback)
+	out := p.create(hookFor("sale", hook.URL, `"payload":"{{ instance.customer.email }} {{ instance.quantity }}"`))
+	db.exec(`INSERT INTO myapp_product (name, description) VALUES ('p', '')`)
+	sell := func(quantity int) {
+		db.exec(`WITH c AS (INSERT INTO myapp_customer (name, `+db.text(`SELECT column_name::text FROM information_schema.columns WHERE table_name = 'myapp_customer' AND column_name LIKE '%mail'`)+`)
+			VALUES ('c', 'c@example.com') RETURNING id) INSERT INTO myapp_sale (customer_id, product_id, quantity) SELECT id, 1, $1 FROM c`, quantity)
+	}
+	sell(1)
+	if got := bodies(hook.wait(t, 1)); got[0] != "c@example.com 1" {
+		t.Fatalf("got %q", got)
+	}
+	hook.reset()
+	db.exec(`ALTER TABLE myapp_customer RENAME COLUMN email TO mail`)
+	sell(2)
+	waitFor(t, "broken", func() bool {
+		b := dig(p.state(out["id"]), "broken")
+		return dig(b, "table") == "myapp_customer" && fmt.Sprint(dig(b, "columns")) == "[email]" && strings.Contains(fmt.Sprint(dig(b, "detail")), "table public.myapp_customer has no column email any more")
+	})
+	if got := hook.requests(); len(got) != 0 {
+		t.Errorf("sent %v", got)
+	}
+	path := fmt.Sprintf("/api/action-triggers/%v", out["id"])
+	waitFor(t, "the catalog is read again", func() bool {
+		status, out, _ := p.call(http.MethodPatch, path, `{"payload":"{{ instance.customer.mail }} {{ instance.quantity }}"}`)
+		return status == http.StatusOK && dig(out, "status", "state") == "active"
+	})
+	if got := bodies(hook.wait(t, 1)); got[0] != "c@example.com 2" {
+		t.Errorf("mended: %q", got)
+	}
 }
 
 func TestShadowMode(t *testing.T) {

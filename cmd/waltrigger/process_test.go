@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -118,14 +119,23 @@ func runBinary(t *testing.T, args ...string) (stdout, stderr string, code int) {
 
 const loopback = "egress: {allow_cidrs: [127.0.0.0/8]}\n"
 
+// nextPort is where the next free port is looked for: below those that the system gives
+// to clients, or one of these may take it before the daemon does.
+var nextPort atomic.Int64
+
+// freeAddress is one on loopback that nobody else of this run gets.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	nextPort.CompareAndSwap(0, int64(12000+os.Getpid()%150*64))
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 12000+nextPort.Add(1)%10000)
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // start starts the daemon and waits until it is ready.
@@ -144,6 +154,7 @@ func (p *process) start() {
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
+				p.awaitSource(deadline)
 				return
 			}
 		}
@@ -151,6 +162,18 @@ func (p *process) start() {
 			p.t.Fatalf("daemon is not ready: %v\n%s", err, p.log)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// awaitSource waits until the source can be asked, if it is there at all: a busy server
+// takes its time to make a slot.
+func (p *process) awaitSource(deadline time.Time) {
+	for time.Now().Before(deadline) {
+		log := p.log.String()
+		if strings.Contains(log, `"msg":"streaming"`) || strings.Contains(log, "trying again") || strings.Contains(log, "needs a hand") {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"github.com/waltrigger/waltrigger/config"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source/postgres"
 )
 
@@ -27,7 +28,7 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (o
 		if err != nil {
 			return false, err
 		}
-		findings := src.Check(ctx)
+		findings := append(src.Check(ctx), checkRelations(ctx, src, c)...)
 		if err := src.Close(); err != nil {
 			return false, err
 		}
@@ -54,6 +55,22 @@ func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (o
 		}
 	}
 	return ok, nil
+}
+
+// checkRelations looks at the relations of the configuration, if the source can be asked.
+func checkRelations(ctx context.Context, src *postgres.Source, c config.Source) []postgres.Finding {
+	if len(c.Relations) == 0 {
+		return nil
+	}
+	tables, err := src.Tables(ctx)
+	if err != nil {
+		return nil // what keeps it from answering is told
+	}
+	var out []postgres.Finding
+	for _, p := range related.NewCatalog(src.Tables, c.Relations, c.Models(), slog.New(slog.DiscardHandler)).Learn(tables).Problems() {
+		out = append(out, postgres.Finding{Level: postgres.LevelWarn, Text: fmt.Sprintf("relations[%d] cannot be used: %s", p.At, p.Text), Mend: "correct the relations of the source in the configuration"})
+	}
+	return out
 }
 
 // Grants prints, for each source, the SQL of a role that may do just what is needed.

@@ -19,6 +19,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/source/postgres"
 	"github.com/waltrigger/waltrigger/pkg/store"
@@ -113,6 +114,8 @@ func (d *daemon) openSources() error {
 			name: c.Name, open: open, src: src, content: c.Tables(), cfg: d.pipelineConfig(c),
 			metrics: metrics, log: d.log, prepared: make(chan struct{}), tried: make(chan struct{}),
 		}
+		tables := func(ctx context.Context) ([]source.TableInfo, error) { return t.source().Tables(ctx) }
+		t.neighbours = newNeighbours(c.Name, related.NewCatalog(tables, c.Relations, c.Models(), d.log.With("source", c.Name)))
 		d.onStop("source "+c.Name, func() error { return t.source().Close() })
 		d.sources.tails = append(d.sources.tails, t)
 	}
@@ -313,7 +316,7 @@ func (d *daemon) pipelineConfig(s config.Source) pipeline.Config {
 	c := pipeline.DefaultConfig()
 	c.Hidden = d.surround.hidden
 	c.Origin = payload.Origin{Connector: "postgresql", Version: d.version, Database: s.Postgres().Database()}
-	c.Window = d.cfg.Delivery.Window
+	c.Window, c.RelatedBytes = d.cfg.Delivery.Window, int(d.cfg.Delivery.RelatedBytes)
 	c.Grace = d.cfg.Delivery.ShutdownGrace.Std()
 	return c
 }

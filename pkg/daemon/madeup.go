@@ -232,7 +232,7 @@ func (m *madeUp) stored(ctx context.Context, sample *trigger.Sample) ([]change.V
 			m.problem(at, trigger.CodeRequired, "may not be empty")
 			return nil, nil
 		}
-		set, err = m.tail.source().Rows(ctx, m.info.TableName, columns, [][]string{key})
+		set, err = m.tail.source().Rows(ctx, source.Query{Table: m.info.TableName, Columns: columns, Keys: [][]string{key}})
 	}
 	if err != nil {
 		return nil, unavailable(err)

@@ -60,13 +60,9 @@ func (valueMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 func (m valueMetrics) Collect(ch chan<- prometheus.Metric) {
 	for _, v := range m() {
-		failing := 0.0
-		if v.Failing {
-			failing = 1
-		}
 		ch <- prometheus.MustNewConstMetric(valueFetches, prometheus.CounterValue, float64(v.Fetched), v.Name, "ok")
 		ch <- prometheus.MustNewConstMetric(valueFetches, prometheus.CounterValue, float64(v.Failures), v.Name, "failed")
-		ch <- prometheus.MustNewConstMetric(valueFailing, prometheus.GaugeValue, failing, v.Name)
+		ch <- prometheus.MustNewConstMetric(valueFailing, prometheus.GaugeValue, one(v.Failing), v.Name)
 	}
 }
 

@@ -2,15 +2,17 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/change"
-	"github.com/waltrigger/waltrigger/pkg/pipeline"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/template"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
@@ -105,22 +107,22 @@ func (t *tail) usable(info source.TableInfo, c trigger.ContentType) error {
 // column is right if one of the trigger's content types has it; what the log does not
 // hold must be held for each of them. Where the catalog cannot be asked, or a table is
 // still to come, nothing is wrong.
-func (s *sources) checkPath(t *trigger.Trigger, at string, path []string) error {
+func (s *sources) checkPath(t *trigger.Trigger, at string, path template.Path) error {
 	var unknown error
 	known := false
 	for _, c := range t.ContentTypes {
-		tables, info, ok := s.table(c)
+		k, ok := s.table(c)
 		if !ok {
 			known = true
 			continue
 		}
-		if err := s.shown(tables, info, path); err != nil {
+		if err := s.shown(k, path.Names); err != nil {
 			return err
 		}
-		if err := held(info, t.Signals(), at, path); err != nil {
+		if err := k.held(t.Signals(), at, path.Names); err != nil {
 			return err
 		}
-		err := leads(tables, info, path)
+		err := k.leads(path)
 		if known = known || err == nil; unknown == nil {
 			unknown = err
 		}
@@ -131,47 +133,58 @@ func (s *sources) checkPath(t *trigger.Trigger, at string, path []string) error 
 	return unknown
 }
 
+// known is a table of a content type, with what it leads to.
+type known struct {
+	source.TableInfo
+	tables []source.TableInfo
+	names  *related.Names
+}
+
 // table finds the catalog's entry of a content type that resolve found.
-func (s *sources) table(c trigger.ContentType) (tables []source.TableInfo, info source.TableInfo, ok bool) {
+func (s *sources) table(c trigger.ContentType) (known, bool) {
 	for _, t := range s.tails {
 		if c.Source != "" && c.Source != t.name {
 			continue
 		}
 		tables, err := t.catalog(context.Background())
 		if err != nil {
-			return nil, source.TableInfo{}, false
+			return known{}, false
+		}
+		names, err := t.neighbours.catalog.Names(context.Background(), false)
+		if err != nil {
+			return known{}, false
 		}
 		if info, ok := t.find(tables, c); ok {
-			return tables, info, true
+			return known{info, tables, names}, true
 		}
 	}
-	return nil, source.TableInfo{}, false
+	return known{}, false
 }
 
 // held says why the log of a table does not hold what path reads.
-func held(info source.TableInfo, signals signal.Set, at string, path []string) error {
-	if info.Identity == change.IdentityFull {
+func (k known) held(signals signal.Set, at string, path []string) error {
+	if k.Identity == change.IdentityFull {
 		return nil
 	}
-	full := "; mend with " + fullIdentity(info)
+	full := "; mend with " + fullIdentity(k.TableInfo)
 	saves := signals.Has(signal.PreSave) || signals.Has(signal.PostSave)
 	switch {
 	case path[0] == "fields", path[0] == "changed" && at == "/condition":
 		if saves {
-			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s does not tell which columns an update changed%s", info.TableName, full)}
+			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s does not tell which columns an update changed%s", k.TableName, full)}
 		}
 		return nil
 	case path[0] == "before" && len(path) < 2 && at == "/condition":
 		if saves {
-			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s does not hold the row before an update%s", info.TableName, full)}
+			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s does not hold the row before an update%s", k.TableName, full)}
 		}
 		return nil
 	case path[0] != "before" || len(path) < 2:
 		return nil
 	}
-	for _, name := range reads(info, path[1]) {
-		if !slices.Contains(info.OldColumns, name) {
-			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s holds no old value of %s%s", info.TableName, name, full)}
+	for _, name := range k.reads(path[1]) {
+		if !slices.Contains(k.OldColumns, name) {
+			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s holds no old value of %s%s", k.TableName, name, full)}
 		}
 	}
 	return nil
@@ -186,30 +199,25 @@ func fullIdentity(info source.TableInfo) string {
 }
 
 // shown says which column that path reads may not leave, of the table or of those that it
-// refers to.
-func (s *sources) shown(tables []source.TableInfo, info source.TableInfo, path []string) error {
+// leads to.
+func (s *sources) shown(k known, path []string) error {
 	if path[0] == "changed" || path[0] == "fields" { // that it changed is no secret
 		return nil
 	}
-	for _, name := range path[1:] {
-		columns := reads(info, name)
-		if name == "pk" && columns == nil {
-			columns = info.PrimaryKey
-		}
-		for _, c := range columns {
-			if s.hidden.Hides(info.Schema, info.Name, c) {
-				return &trigger.Problem{Code: trigger.CodeNotAllowed, Detail: fmt.Sprintf("column %s of table %s is among the configuration's settings.hidden_columns", c, info.TableName)}
+	for _, r := range k.names.Reads(k.TableName, path[1:], k.find) {
+		columns := r.Columns
+		if r.Name != "" {
+			info, _ := k.find(r.Table)
+			at := known{info, k.tables, k.names}
+			if columns = at.reads(r.Name); r.Name == "pk" && columns == nil {
+				columns = info.PrimaryKey
 			}
 		}
-		fk := relation(info, name)
-		if _, own := column(info, name); fk < 0 || own && name != pipeline.RelationName(info.ForeignKeys[fk]) {
-			return nil
+		for _, c := range columns {
+			if s.hidden.Hides(r.Table.Schema, r.Table.Name, c) {
+				return &trigger.Problem{Code: trigger.CodeNotAllowed, Detail: fmt.Sprintf("column %s of table %s is among the configuration's settings.hidden_columns", c, r.Table)}
+			}
 		}
-		ref := slices.IndexFunc(tables, func(i source.TableInfo) bool { return i.TableName == info.ForeignKeys[fk].RefTable })
-		if ref < 0 {
-			return nil
-		}
-		info = tables[ref]
 	}
 	return nil
 }
@@ -217,12 +225,12 @@ func (s *sources) shown(tables []source.TableInfo, info source.TableInfo, path [
 // columnsOf gives the columns of a content type's table for which names stand.
 func (s *sources) columnsOf(c trigger.ContentType, names []string) []string {
 	out := []string{}
-	_, info, ok := s.table(c)
+	k, ok := s.table(c)
 	if !ok {
 		return nil
 	}
 	for _, name := range names {
-		for _, col := range reads(info, name) {
+		for _, col := range k.reads(name) {
 			if !slices.Contains(out, col) {
 				out = append(out, col)
 			}
@@ -235,12 +243,12 @@ func (s *sources) columnsOf(c trigger.ContentType, names []string) []string {
 func (s *sources) doubts(c *trigger.Compiled) []string {
 	out := s.deleted(c)
 	for _, ct := range c.Trigger.ContentTypes {
-		_, info, ok := s.table(ct)
-		if ok && len(info.Columns) > 0 && !slices.ContainsFunc(info.Columns, func(col source.ColumnInfo) bool { return !s.hidden.Hides(info.Schema, info.Name, col.Name) }) {
-			out = append(out, fmt.Sprintf("%s: settings.hidden_columns hides every column of table %s: no event shows anything of a row", ct.Name(), info.TableName))
+		k, ok := s.table(ct)
+		if ok && len(k.Columns) > 0 && !slices.ContainsFunc(k.Columns, func(col source.ColumnInfo) bool { return !s.hidden.Hides(k.Schema, k.Name, col.Name) }) {
+			out = append(out, fmt.Sprintf("%s: settings.hidden_columns hides every column of table %s: no event shows anything of a row", ct.Name(), k.TableName))
 		}
-		if silent := silent(info, c.Trigger.Signals()); ok && len(silent) > 0 {
-			out = append(out, fmt.Sprintf("%s: the log does not carry the %s of table %s, so none fires", ct.Name(), strings.Join(silent, " and "), info.TableName))
+		if silent := silent(k.TableInfo, c.Trigger.Signals()); ok && len(silent) > 0 {
+			out = append(out, fmt.Sprintf("%s: the log does not carry the %s of table %s, so none fires", ct.Name(), strings.Join(silent, " and "), k.TableName))
 		}
 	}
 	return out
@@ -273,14 +281,14 @@ func (s *sources) deleted(c *trigger.Compiled) []string {
 	}
 	var out []string
 	for _, ct := range c.Trigger.ContentTypes {
-		_, info, ok := s.table(ct)
-		if !ok || info.Identity == change.IdentityFull {
+		k, ok := s.table(ct)
+		if !ok || k.Identity == change.IdentityFull {
 			continue
 		}
 		var lacks []string
 		for _, name := range c.Instance {
-			for _, col := range reads(info, name) {
-				if !slices.Contains(info.OldColumns, col) && !slices.Contains(lacks, col) {
+			for _, col := range k.reads(name) {
+				if !slices.Contains(k.OldColumns, col) && !slices.Contains(lacks, col) {
 					lacks = append(lacks, col)
 				}
 			}
@@ -290,21 +298,25 @@ func (s *sources) deleted(c *trigger.Compiled) []string {
 			what = "every other column"
 		}
 		if what != "" {
-			out = append(out, fmt.Sprintf("%s: of a deleted row the log holds the key only, %s %s; mend with %s", ct.Name(), what, becomes, fullIdentity(info)))
+			out = append(out, fmt.Sprintf("%s: of a deleted row the log holds the key only, %s %s; mend with %s", ct.Name(), what, becomes, fullIdentity(k.TableInfo)))
 		}
 	}
 	return out
 }
 
 // reads are the columns of a table that a name stands for, none if it has none.
-func reads(info source.TableInfo, name string) []string {
-	if c, ok := column(info, name); ok {
+func (k known) reads(name string) []string {
+	if c, ok := column(k.TableInfo, name); ok {
 		return []string{c.Name}
 	}
-	if i := relation(info, name); i >= 0 {
-		return info.ForeignKeys[i].Columns
+	switch r, way := k.names.Find(k.TableName, name); {
+	case r == nil:
+		return nil
+	case way == related.To:
+		return r.Columns
+	default:
+		return r.RefColumns
 	}
-	return nil
 }
 
 // column finds a column by its name: exactly, or else whatever its case.
@@ -319,45 +331,63 @@ func column(info source.TableInfo, name string) (source.ColumnInfo, bool) {
 	return info.Columns[i], true
 }
 
-func relation(info source.TableInfo, name string) int {
-	return slices.IndexFunc(info.ForeignKeys, func(fk source.ForeignKey) bool { return pipeline.RelationName(fk) == name })
-}
-
-// leads says why path leads nowhere in a table and the tables that it refers to.
-func leads(tables []source.TableInfo, info source.TableInfo, path []string) error {
-	if path[0] == "changed" || len(path) < 2 {
+// leads says why path leads nowhere in a table and those that it refers to.
+func (k known) leads(path template.Path) error {
+	if path.Names[0] == "changed" || len(path.Names) < 2 {
 		return nil
 	}
-	if c, ok := column(info, path[1]); path[0] == "key" && ok && len(info.PrimaryKey) > 0 && !slices.Contains(info.PrimaryKey, c.Name) {
-		return fmt.Errorf("column %s is no part of the key of table %s", c.Name, info.TableName)
+	if c, ok := column(k.TableInfo, path.Names[1]); path.Names[0] == "key" && ok && len(k.PrimaryKey) > 0 && !slices.Contains(k.PrimaryKey, c.Name) {
+		return fmt.Errorf("column %s is no part of the key of table %s", c.Name, k.TableName)
 	}
-	for _, name := range path[1:] {
-		if _, ok := column(info, name); ok || name == "pk" || name == "*" || name == "items" || name == "keys" || name == "values" {
-			return nil // what follows looks into the value
-		}
-		fk := relation(info, name)
-		if fk < 0 {
-			return fmt.Errorf("table %s has no column %s%s", info.TableName, name, trigger.DidYouMean(name, offers(info)))
-		}
-		ref := slices.IndexFunc(tables, func(i source.TableInfo) bool { return i.TableName == info.ForeignKeys[fk].RefTable })
-		if ref < 0 {
-			return fmt.Errorf("table %s, which %s refers to, cannot be read", info.ForeignKeys[fk].RefTable, name)
-		}
-		info = tables[ref]
+	err := k.names.Check(k.TableName, path.Names[1:], path.Bound, k.find)
+	wrong := (*related.PathError)(nil)
+	if !errors.As(err, &wrong) || wrong.Name == "" {
+		return err
 	}
-	return nil
+	for _, p := range k.names.Problems() {
+		if p.Table == wrong.Table {
+			return fmt.Errorf("%w; a relation of the configuration cannot be used: %s", err, p.Text)
+		}
+	}
+	info, _ := k.find(wrong.Table)
+	return fmt.Errorf("%w%s", err, trigger.DidYouMean(wrong.Name, append(k.names.Offers(wrong.Table), offers(info)...)))
 }
 
-// offers are the names that a template may use of a table.
+// offers are the columns of a table.
 func offers(info source.TableInfo) []string {
 	var out []string
 	for _, c := range info.Columns {
 		out = append(out, c.Name)
 	}
-	for _, fk := range info.ForeignKeys {
-		out = append(out, pipeline.RelationName(fk))
+	return out
+}
+
+// slow warns of sets of related rows that can only be found by reading a whole table.
+func (s *sources) slow(c *trigger.Compiled) []string {
+	var out []string
+	for _, ct := range c.Trigger.ContentTypes {
+		k, ok := s.table(ct)
+		if !ok {
+			continue
+		}
+		for _, path := range c.Relations {
+			for _, columns := range k.names.Unindexed(k.TableName, path) {
+				text := fmt.Sprintf("%s: no index has %s first, so each look at %s reads the whole table; mend with CREATE INDEX CONCURRENTLY ON %s", ct.Name(), columns, strings.Join(path[:2], "."), columns)
+				if !slices.Contains(out, text) {
+					out = append(out, text)
+				}
+			}
+		}
 	}
 	return out
+}
+
+func (k known) find(name source.TableName) (source.TableInfo, bool) {
+	i := slices.IndexFunc(k.tables, func(i source.TableInfo) bool { return i.TableName == name })
+	if i < 0 {
+		return source.TableInfo{}, false
+	}
+	return k.tables[i], true
 }
 
 // contentTypes lists what triggers can name.

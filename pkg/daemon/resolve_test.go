@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -11,9 +12,11 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/template"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
@@ -37,7 +40,16 @@ func table(schema, name string, columns ...string) source.TableInfo {
 }
 
 func refer(i source.TableInfo, to string, columns ...string) source.TableInfo {
-	i.ForeignKeys = append(i.ForeignKeys, source.ForeignKey{Name: i.Name + "_" + to + "_fkey", Columns: columns, RefTable: source.TableName{Schema: "public", Name: to}, RefColumns: []string{"id"}})
+	fk := source.ForeignKey{Name: i.Name + "_" + to + "_fkey", Columns: columns, RefTable: source.TableName{Schema: "public", Name: to}, RefColumns: []string{"id"}}
+	if len(columns) > 1 {
+		fk.RefColumns = columns
+	}
+	i.ForeignKeys = append(i.ForeignKeys, fk)
+	return i
+}
+
+func single(i source.TableInfo) source.TableInfo {
+	i.ForeignKeys[0].Unique = true
 	return i
 }
 
@@ -47,7 +59,13 @@ func identity(i source.TableInfo, id change.Identity, usable bool) source.TableI
 }
 
 func tailOf(name string, content map[string]source.TableName, tables ...source.TableInfo) *tail {
-	return &tail{name: name, src: &catalogOf{tables: tables}, content: content}
+	t := &tail{name: name, src: &catalogOf{tables: tables}, content: content}
+	given := []related.Config{
+		{Table: "public.plain", Columns: []string{"id"}, References: "public.tbl_clients", Name: "client", ReverseName: "plains"},
+		{Table: "public.plain", Columns: []string{"nix"}, References: "public.tbl_clients", Name: "other"},
+	}
+	t.neighbours = newNeighbours(name, related.NewCatalog(t.src.Tables, given, nil, slog.New(slog.DiscardHandler)))
+	return t
 }
 
 func shop() *tail {
@@ -63,6 +81,7 @@ func shop() *tail {
 		identity(table("public", "myapp_log"), change.IdentityDefault, false),
 		identity(refer(refer(table("public", "myapp_order", "customer_id", "state"), "myapp_customer", "customer_id"), "elsewhere", "else_id"), change.IdentityFull, true),
 		refer(refer(table("public", "myapp_sale", "order_id", "a", "b", "quantity"), "myapp_order", "order_id"), "myapp_pair", "a", "b"),
+		single(refer(table("public", "myapp_profile", "customer_id", "bio"), "myapp_customer", "customer_id")),
 		table("public", "plain"),
 		table("public", "tbl_clients"),
 	)
@@ -140,7 +159,7 @@ func TestInsertOnlyResolves(t *testing.T) {
 func TestContentTypesResolve(t *testing.T) {
 	s := &sources{tails: []*tail{shop()}}
 	list, err := s.contentTypes(t.Context(), "")
-	if err != nil || len(list) != 10 {
+	if err != nil || len(list) != 11 {
 		t.Fatalf("%d %v", len(list), err)
 	}
 	for _, c := range list {
@@ -178,7 +197,32 @@ func TestCheckPath(t *testing.T) {
 		{"sale", "/payload", "instance.order.customer.name", ""},
 		{"sale", "/payload", "instance.order.customer.nix", "table public.myapp_customer has no column nix"},
 		{"sale", "/payload", "instance.myapp_sale_myapp_pair.x", "cannot be read"}, // composite: by its constraint's name
-		{"order", "/payload", "before.state", ""},                                  // identity full
+		{"customer", "/payload", "instance.profile.bio", ""},
+		{"customer", "/payload", "instance.profile.pk", ""},
+		{"customer", "/payload", "instance.profile=", ""},
+		{"customer", "/payload", "instance.profile", "name a column of it, or profile.pk"},
+		{"customer", "/payload", "instance.profile.nix", "table public.myapp_profile has no column nix"},
+		{"customer", "/payload", "instance.order_set.count", ""},
+		{"customer", "/payload", "instance.order_set=", ""}, // given a name by {% with %}
+		{"customer", "/payload", "instance.order_set", "order_set is a set of rows: name order_set.count, .exists, .first or .all"},
+		{"customer", "/payload", "instance.order_set.all", ""},
+		{"customer", "/payload", "instance.order_set.all.*.state", ""},
+		{"customer", "/payload", "instance.order_set.all.0.customer.order_set.count", ""},
+		{"customer", "/payload", "instance.order_set.all.*.nix", "table public.myapp_order has no column nix"},
+		{"customer", "/payload", "instance.order_set.first.sale_set.exists", ""},
+		{"customer", "/payload", "instance.order_set.exists", ""},
+		{"customer", "/payload", "instance.order_set.*.state", "loop over order_set.all"},
+		{"customer", "/payload", "instance.order_set.filter", "has no filter"},
+		{"customer", "/payload", "instance.order_set.all.count", "name order_set.count"},
+		{"customer", "/payload", "instance.order_set.all.*.sale_set.all.*.quantity", "within a loop over another set"},
+		{"customer", "/payload", "instance.order_set.all.*.sale_set.count", ""},
+		{"customer", "/payload", "instance.oder_set.count", "has no column oder_set; did you mean order_set"},
+		{"sale", "/payload", "instance.order.customer.order_set.count", ""},
+		{"customer", "/payload", "before.order_set.count", ""}, // the key is in the log
+		{"plain", "/payload", "instance.client.plains.count", ""},
+		{"plain", "/payload", "instance.client.plain_set.count", "has no column plain_set"},
+		{"plain", "/payload", "instance.other.id", "a relation of the configuration cannot be used: table public.plain has no column nix"},
+		{"order", "/payload", "before.state", ""}, // identity full
 		{"order", "/condition", "before.customer.name", ""},
 		{"order", "/condition", "changed", ""},
 		{"customer", "/payload", "before", ""},
@@ -208,16 +252,21 @@ func TestCheckPath(t *testing.T) {
 	} {
 		tr := &trigger.Trigger{ConfigSignals: []trigger.ConfigSignal{{Signal: signal.PostSave}}}
 		for _, m := range strings.Fields(c.models) {
-			tr.ContentTypes = append(tr.ContentTypes, trigger.ContentType{AppLabel: "myapp", ModelName: m})
+			app := "myapp"
+			if m == "plain" {
+				app = "public"
+			}
+			tr.ContentTypes = append(tr.ContentTypes, trigger.ContentType{AppLabel: app, ModelName: m})
 		}
-		err := s.checkPath(tr, c.at, strings.Split(c.path, "."))
+		path, bound := strings.CutSuffix(c.path, "=")
+		err := s.checkPath(tr, c.at, template.Path{Names: strings.Split(path, "."), Bound: bound})
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s of %s at %s: %v, want %q", c.path, c.models, c.at, err, c.want)
 		}
 	}
 	deletes := &trigger.Trigger{ConfigSignals: []trigger.ConfigSignal{{Signal: signal.PostDelete}}, ContentTypes: []trigger.ContentType{{AppLabel: "myapp", ModelName: "customer"}}}
 	for _, path := range []string{"changed", "before", "fields.name"} {
-		if err := s.checkPath(deletes, "/condition", strings.Split(path, ".")); err != nil {
+		if err := s.checkPath(deletes, "/condition", template.Path{Names: strings.Split(path, ".")}); err != nil {
 			t.Errorf("%s of a delete is known: %v", path, err)
 		}
 	}
@@ -241,6 +290,11 @@ func TestHiddenColumnsAreRefused(t *testing.T) {
 		{"sale", "instance.order.state", ""},
 		{"sale", "instance.order.customer", "customer_id of table public.myapp_order"},
 		{"sale", "instance.order.customer_id", "customer_id of table public.myapp_order"},
+		{"customer", "instance.order_set.count", "customer_id of table public.myapp_order"}, // by which they are found
+		{"customer", "instance.profile.bio", ""},
+		{"sale", "instance.order.customer.name", "customer_id of table public.myapp_order"},
+		{"order", "instance.sale_set.all.*.quantity", ""},
+		{"order", "instance.sale_set.all.*.order.customer_id", "customer_id of table public.myapp_order"},
 		{"plain", "instance.pk", "id of table public.plain"},
 		{"plain", "key.id", "id of table public.plain"},
 	} {
@@ -249,7 +303,7 @@ func TestHiddenColumnsAreRefused(t *testing.T) {
 			app = "public"
 		}
 		tr := &trigger.Trigger{ConfigSignals: []trigger.ConfigSignal{{Signal: signal.PostDelete}}, ContentTypes: []trigger.ContentType{{AppLabel: app, ModelName: c.model}}}
-		err := s.checkPath(tr, "/payload", strings.Split(c.path, "."))
+		err := s.checkPath(tr, "/payload", template.Path{Names: strings.Split(c.path, ".")})
 		p := (*trigger.Problem)(nil)
 		refused := errors.As(err, &p) && p.Code == trigger.CodeNotAllowed && strings.Contains(p.Detail, "settings.hidden_columns")
 		if refused != (c.hidden != "") || refused && !strings.Contains(p.Detail, c.hidden) {

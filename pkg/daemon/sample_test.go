@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
@@ -75,12 +77,16 @@ func (r *rowsOf) Latest(context.Context, source.TableName) (source.RowSet, error
 	return r.set, r.err
 }
 
-func (r *rowsOf) Rows(_ context.Context, _ source.TableName, columns []string, keys [][]string) (source.RowSet, error) {
+func (r *rowsOf) Rows(_ context.Context, q source.Query) (source.RowSet, error) {
 	out := r.set
-	if out.Rows = nil; fmt.Sprint(columns, keys) == "[id] [[7]]" {
+	if out.Rows = nil; fmt.Sprint(q.Columns, q.Keys) == "[id] [[7]]" {
 		out.Rows = r.set.Rows
 	}
 	return out, r.err
+}
+
+func tailOver(name string, src source.Source) *tail {
+	return &tail{name: name, src: src, neighbours: newNeighbours(name, related.NewCatalog(src.Tables, nil, nil, slog.New(slog.DiscardHandler)))}
 }
 
 func TestMakeUp(t *testing.T) {
@@ -91,7 +97,7 @@ func TestMakeUp(t *testing.T) {
 	src := &rowsOf{catalogOf: catalogOf{tables: tables}, set: source.RowSet{Table: stored, Rows: [][]change.Value{{
 		{Kind: change.String, Text: "g"}, {Kind: change.String, Text: "stored"}, {Kind: change.Int, Text: "7"},
 	}}}}
-	s := &sources{tails: []*tail{{name: "shop", src: src}, {name: "old", src: &catalogOf{}}}}
+	s := &sources{tails: []*tail{tailOver("shop", src), tailOver("old", &catalogOf{})}}
 	saves, deletes := []signal.Kind{signal.PostSave}, []signal.Kind{signal.PostDelete}
 	row := func(row []change.Value) string {
 		if row == nil {
@@ -171,7 +177,7 @@ func TestMakeUp(t *testing.T) {
 	if err := ask("a"); err == nil || !strings.Contains(err.Error(), "source_unavailable") {
 		t.Errorf("a source that is away: %v", err)
 	}
-	s.tails[0] = &tail{name: "shop", src: &catalogOf{tables: tables}}
+	s.tails[0] = tailOver("shop", &catalogOf{tables: tables})
 	if err := ask("a"); err == nil || !strings.Contains(err.Error(), "cannot tell its latest row") {
 		t.Errorf("a source without latest rows: %v", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
@@ -107,6 +108,8 @@ type tail struct {
 	rewind  func(ctx context.Context, src string, seq uint64) error
 	log     *slog.Logger
 
+	neighbours *neighbours
+
 	tried    chan struct{} // closed once the first attempt to prepare it ended
 	firstly  sync.Once
 	halted   atomic.Pointer[source.HaltError]
@@ -151,6 +154,13 @@ func (t *tail) use(v *pipeline.View) {
 	}
 }
 
+// current is the view in force.
+func (t *tail) current() *pipeline.View {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.view
+}
+
 // run tails the source for a term. A source that an operator has to mend stops and says
 // so; the daemon goes on.
 func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) {
@@ -164,7 +174,11 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 		close(t.prepared)
 		t.ready()
 		wg.Go(func() { t.publishLogged(ctx) }) // tables may have been exchanged while the daemon was down
+		t.neighbours.begin()
+		renewing, stop := context.WithCancel(ctx)
+		wg.Go(func() { t.tailRelated(renewing) })
 		err = t.pipeline(state, held, d).Run(ctx)
+		stop()
 	}
 	for rewound := (*source.RewoundError)(nil); errors.As(err, &rewound) && ctx.Err() == nil; {
 		t.log.Error("reading goes back", "source", t.name, "err", err)
@@ -270,7 +284,8 @@ func (t *tail) joined(ctx context.Context, held *store.Held, table source.TableN
 }
 
 func (t *tail) pipeline(state source.State, held *store.Held, d *deliver.Deliverer) *pipeline.Pipeline {
-	p := pipeline.New(t.name, t.cfg, t.source(), state, held, d, t.metrics, t.log)
+	rel := pipeline.Relations{Catalog: t.neighbours.catalog, Leases: t.neighbours.leases}
+	p := pipeline.New(t.name, t.cfg, t.source(), rel, state, held, d, t.metrics, t.log)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.pipe = p
@@ -321,7 +336,8 @@ func (t *tail) preview(active bool) *pipeline.Pipeline {
 	if p := t.running(); p != nil || active {
 		return p
 	}
-	return pipeline.New(t.name, t.cfg, t.source(), source.State{}, nil, nil, t.metrics, t.log)
+	rel := pipeline.Relations{Catalog: t.neighbours.catalog, Leases: related.NewLeases()}
+	return pipeline.New(t.name, t.cfg, t.source(), rel, source.State{}, nil, nil, t.metrics, t.log)
 }
 
 // running is the pipeline, nil before the source is prepared.
@@ -349,24 +365,44 @@ func (t *tail) publishLogged(ctx context.Context) {
 	}
 }
 
-// publish makes the log carry the tables that are wanted, asked at the last moment. An
-// instance that is stopped within it and superseded may take out a table that its
-// successor has added: the successor's watch puts it back, and says so.
+// publish makes the log carry the tables that are wanted, asked at the last moment, and
+// those that they lead to, as far as these can be. An instance that is stopped within it
+// and superseded may take out a table that its successor has added: the successor's
+// watch puts it back, and says so.
 func (t *tail) publish(ctx context.Context) error {
 	if !t.isPrepared() {
 		return t.notReady()
 	}
 	t.publishM.Lock()
 	defer t.publishM.Unlock()
-	src := t.source()
-	if less, ok := src.(source.InsertOnly); ok {
-		less.AllowInsertOnly(t.fewer(t.name))
+	if src, ok := t.source().(source.InsertOnly); ok {
+		src.AllowInsertOnly(t.fewer(t.name))
 	}
-	missing, err := src.Publish(ctx, t.wanted(t.name))
+	wanted := t.wanted(t.name)
+	around, err := t.neighbours.of(ctx, t.current())
+	if err != nil {
+		return err
+	}
+	missing, err := t.source().Publish(ctx, union(wanted, around))
+	if rest := t.neighbours.published(around, err); len(rest) < len(around) && len(union(wanted, rest)) < len(union(wanted, around)) {
+		t.log.Info("some related tables cannot be in the log: rows of theirs are kept for a second", "source", t.name, "err", err)
+		missing, err = t.source().Publish(ctx, union(wanted, rest))
+	}
 	for _, m := range missing {
 		t.log.Warn("table is not there yet", "source", t.name, "table", m.String())
 	}
 	return err
+}
+
+// union puts the tables of more behind tables, each once.
+func union(tables, more []source.TableName) []source.TableName {
+	out := slices.Clone(tables)
+	for _, t := range more {
+		if !slices.Contains(tables, t) {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 func (t *tail) notReady() error {
@@ -393,6 +429,7 @@ func (t *tail) catalog(ctx context.Context) ([]source.TableInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", t.name, err)
 	}
+	t.neighbours.catalog.Learn(tables)
 	t.mu.Lock()
 	t.tables, t.asked = tables, time.Now()
 	t.mu.Unlock()

@@ -32,31 +32,39 @@ type Event struct {
 	Values template.Object
 	Hidden *Hidden // nil: nothing is hidden
 	Origin *Origin // for Debezium's envelope; nil: unknown
+	// Strict: a related row that lacks what a template names of it lost it, and the
+	// rendering fails with a *LostError.
+	Strict bool
 	// Fetched are the columns of instance that the log did not hold and that were read
 	// from the table instead.
 	Fetched []int
 
 	changed    []string
 	changedFor *change.Change
-	mask       []bool
-	maskFor    *change.Table
+	masks      [8]mask // of the tables of late, the event's and those it leads to
+	lastMask   int
 	scratch    []byte
+	failure    error // what a template named and could not get
+	references references
 }
 
 // Related finds the rows that a row refers to.
 type Related interface {
-	// Follow returns what the relation name of row refers to; false if the table has
-	// no such relation.
+	// Follow returns what the relation name of row leads to; false if the table has no
+	// such relation.
 	Follow(t *change.Table, row []change.Value, name string) (Reference, bool)
 	// Field is the name that Django gives a column: that of the relation if it is a
 	// foreign key of its own, else the column's.
 	Field(t *change.Table, column string) string
 }
 
-// Reference is a row that another one refers to by a foreign key.
+// Reference is a row that another one refers to by a foreign key, or the rows that refer
+// to it.
 type Reference struct {
-	Key change.Value // what the foreign key holds; prints instead of the row
-	Row *Row         // nil if there is no such row, or the key is null
+	Key    change.Value // what the foreign key holds, which prints instead of the row; Missing if Row refers to the row
+	Row    *Row         // nil if there is no such row, or the key is null
+	Unread bool         // Row is nil because nobody has looked
+	Set    Set          // not nil: the rows that refer to it, and nothing else is set
 }
 
 // Row is a row of a related table.
@@ -163,10 +171,20 @@ func (e *Event) hidden(t *change.Table) []bool {
 	if e.Hidden == nil {
 		return nil
 	}
-	if t != e.maskFor {
-		e.mask, e.maskFor = e.Hidden.Of(t), t
+	for i := range e.masks {
+		if e.masks[i].of == t {
+			return e.masks[i].hidden
+		}
 	}
-	return e.mask
+	e.lastMask = (e.lastMask + 1) % len(e.masks)
+	e.masks[e.lastMask] = mask{t, e.Hidden.Of(t)}
+	return e.masks[e.lastMask].hidden
+}
+
+// mask tells which columns of a table are hidden.
+type mask struct {
+	of     *change.Table
+	hidden []bool
 }
 
 // Missing names the columns of instance that the log does not hold.
@@ -342,13 +360,17 @@ type referenceObject struct {
 }
 
 func (o *referenceObject) Get(name string) (template.Value, bool) {
+	if o.ref.Unread {
+		o.event.fail(errUnread)
+		return template.Value{}, false
+	}
 	if o.ref.Row == nil {
 		if name == "pk" {
 			return value(o.ref.Key), true
 		}
 		return template.Value{}, false
 	}
-	return o.event.get(o.ref.Row.Table, o.ref.Row.Values, name)
+	return o.event.getRelated(o.ref.Row, name)
 }
 
 func (o *referenceObject) Keys() []string {
@@ -397,10 +419,19 @@ func (e *Event) follow(t *change.Table, row []change.Value, name string) (templa
 	if !ok {
 		return template.Value{}, false
 	}
-	if ref.Key.Kind == change.Null {
-		return template.None(), true
+	if ref.Set != nil {
+		return template.Of(&setObject{ref.Set, e}), true
 	}
-	return template.Of(&referenceObject{ref, e}), true
+	switch {
+	case ref.Key.Kind == change.Null:
+		return template.None(), true
+	case ref.Key.Kind == change.Missing && ref.Unread:
+		e.fail(errUnread)
+		return template.Value{}, false
+	case ref.Key.Kind == change.Missing:
+		return e.row(ref.Row), true
+	}
+	return template.Of(e.references.of(ref, e)), true
 }
 
 func (e *Event) columns(t *change.Table, row []change.Value) []string {

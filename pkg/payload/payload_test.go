@@ -305,7 +305,15 @@ func TestTooLarge(t *testing.T) {
 	big := strings.Repeat("x", 1<<20-10)
 	e := event(change.Insert, nil, row(big))
 	leaf := `"{{ instance.status }}"`
-	if _, _, err := compile(t, "["+strings.Repeat(leaf+",", 20)+leaf+"]").Append(nil, e); !errors.Is(err, ErrTooLarge) {
+	many := compile(t, "["+strings.Repeat(leaf+",", 20)+leaf+"]")
+	_, _, err := many.Append(nil, e)
+	for range 10 { // a busy machine may be too slow to get so far
+		if !errors.Is(err, ErrTooSlow) {
+			break
+		}
+		_, _, err = many.Append(nil, e)
+	}
+	if !errors.Is(err, ErrTooLarge) {
 		t.Errorf("many large leaves: %v", err)
 	}
 	e = event(change.Insert, nil, row(strings.Repeat("\x01", MaxBody/6)))

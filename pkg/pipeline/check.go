@@ -1,12 +1,14 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
@@ -19,8 +21,8 @@ type check struct {
 	lost   []string // columns that the trigger depends on and that the table has no more
 	hidden []string // columns that the templates name and that may not leave
 
-	needsAll  []int        // needs, and the columns of the relations that are named
-	learnt    *foreignKeys // from which needsAll was made
+	needsAll  []int          // needs, and the columns of the relations that are named
+	learnt    *related.Names // from which needsAll was made
 	lostNow   *trigger.Broken
 	untoldNow *trigger.Broken
 }
@@ -127,19 +129,13 @@ func (r *renderer) look(h *hit) (fires bool) {
 // needs are the columns that templates of s name or follow.
 func (r *renderer) needs(s *step, t *change.Table) []int {
 	k := s.check
-	if len(s.references) == 0 || r.relations == nil {
+	if len(s.references) == 0 || r.rows == nil || r.rows.Names() == nil {
 		return k.needs
 	}
-	if known := r.relations.known.Load(); known != k.learnt {
+	if known := r.rows.Names(); known != k.learnt {
 		k.learnt, k.needsAll = known, slices.Clone(k.needs)
 		for _, name := range s.references {
-			if rel := known.get(t, name); rel != nil {
-				for _, c := range rel.Columns {
-					if i := t.Lookup(c); i >= 0 {
-						k.needsAll = append(k.needsAll, i)
-					}
-				}
-			}
+			k.needsAll = append(k.needsAll, known.Columns(t, name)...)
 		}
 	}
 	return k.needsAll
@@ -150,16 +146,9 @@ func (r *renderer) differs(k *check, c *change.Change) bool {
 	if slices.ContainsFunc(k.fields, func(i int) bool { return payload.Differs(c, i) }) {
 		return true
 	}
-	for _, name := range k.keys {
-		rel := r.relations.known.Load().get(c.Table, name)
-		if rel != nil && slices.ContainsFunc(rel.Columns, func(column string) bool {
-			i := c.Table.Lookup(column)
-			return i >= 0 && payload.Differs(c, i)
-		}) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(k.keys, func(name string) bool {
+		return slices.ContainsFunc(r.rows.Names().Columns(c.Table, name), func(i int) bool { return payload.Differs(c, i) })
+	})
 }
 
 // broken says what the table lacks, from the first change on that was seen so.
@@ -179,6 +168,20 @@ func (k *check) broken(h *hit) error {
 	}
 	k.lostNow = b
 	return b
+}
+
+// lost makes of an error that says so what a trigger is broken by: a related table lost
+// what it names.
+func lost(h *hit, err error) error {
+	gone := (*payload.LostError)(nil)
+	if err == nil || !errors.As(err, &gone) {
+		return err
+	}
+	t := gone.Table
+	return &trigger.Broken{
+		Source: h.ContentType.Source, Schema: t.Schema, Table: t.Name, Columns: []string{gone.Name}, Position: h.c.Tx.Position,
+		Reason: fmt.Sprintf("%s, as seen at position %s: change the trigger, put the column back, or set on_missing_column to empty", gone, h.c.Tx.Position),
+	}
 }
 
 // untold says that the log does not hold the old row, from the first change on that was

@@ -304,3 +304,58 @@ func TestHiddenValuesAreNotKept(t *testing.T) {
 		t.Errorf("missing %q", e.Missing())
 	}
 }
+
+// TestLostColumnOfARelatedTable removes a column that a trigger names through a relation.
+func TestLostColumnOfARelatedTable(t *testing.T) {
+	young := change.NewTable("public", "customer", []change.Column{{Name: "id"}, {Name: "boss_id"}}, []int{0}, true, change.IdentityDefault)
+	old := change.NewTable("public", "customer", []change.Column{{Name: "id"}, {Name: "age"}, {Name: "boss_id"}}, []int{0}, true, change.IdentityDefault)
+	drop := func(b *bench) {
+		b.log.set(func() {
+			b.log.table = young
+			b.log.rows["public.customer"] = [][]change.Value{values("7", "8")}
+		})
+	}
+	const named = "{{ instance.id }}:{{ instance.customer.age }}"
+	for _, body := range []string{
+		hook("w", named), hook("w", "{{ instance.id }}:{% for k, v in instance.customer.items %}{% endfor %}{% with c=instance.customer %}{{ c.age }}{% endwith %}"),
+		hook("w", "{{ instance.id }}:70", `"condition":"instance.customer.age > 5"`),
+		strings.Replace(hook("w", "{{ instance.id }}:70"), `"url"`, `"headers":{"X":"{{ instance.customer.age }}"},"url"`, 1),
+	} {
+		run(t, func(t *testing.T, b *bench) {
+			b.shop(values("7", "70", "8"))
+			drop(b)
+			b.use(body)
+			b.log.batches <- transaction(1, insert("1", "0", "7"), insert("2", "0", "null"))
+			time.Sleep(time.Minute)
+			why := b.whyBroken(1)
+			if why == nil || why.Table != "customer" || strings.Join(why.Columns, "") != "age" || why.Position != "tx1" || !strings.Contains(why.Reason, "table public.customer has no column age any more") {
+				t.Fatalf("%s: broken: %+v", body, why)
+			}
+			b.log.set(func() {
+				b.log.table = old
+				b.log.rows["public.customer"] = [][]change.Value{values("7", "70", "8")}
+			})
+			time.Sleep(24 * time.Hour)
+			got := b.receiver.bodies()
+			if b.whyBroken(1) != nil || b.InFlight() != 0 || !slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "1:70") || s == "1:" }) {
+				t.Errorf("%s: %d in flight, broken: %v, received %q", body, b.InFlight(), b.whyBroken(1), got)
+			}
+		})
+	}
+	for name, body := range map[string]string{
+		"empty":          hook("w", named, `"on_missing_column":"empty"`),
+		"several tables": strings.Replace(hook("w", named), `"model_name":"sale"}`, `"model_name":"sale"},{"app_label":"x","model_name":"other"}`, 1),
+		"to come":        strings.Replace(hook("w", named), `"model_name":"sale"}`, `"model_name":"sale","allow_missing":true}`, 1),
+	} {
+		run(t, func(t *testing.T, b *bench) {
+			b.shop()
+			drop(b)
+			b.use(body)
+			b.log.batches <- transaction(1, insert("1", "0", "7"))
+			time.Sleep(time.Second)
+			if wantBodies(t, b.receiver, "1:"); b.whyBroken(1) != nil {
+				t.Errorf("%s: broken: %v", name, b.whyBroken(1))
+			}
+		})
+	}
+}

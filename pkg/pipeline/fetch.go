@@ -37,7 +37,7 @@ func mayFetch(t *trigger.Compiled, c *change.Change, hides *payload.Hidden) bool
 }
 
 // fetch reads the rows of changes by their keys, with one query a table.
-func (r *relations) fetch(ctx context.Context, changes []*change.Change) (fetched, error) {
+func fetch(ctx context.Context, src source.Catalog, changes []*change.Change) (fetched, error) {
 	byTable := map[*change.Table][]*change.Change{}
 	for _, c := range changes {
 		byTable[c.Table] = append(byTable[c.Table], c)
@@ -62,7 +62,7 @@ func (r *relations) fetch(ctx context.Context, changes []*change.Change) (fetche
 		for i, k := range t.Key {
 			columns[i] = t.Columns[k].Name
 		}
-		rows, err := r.catalog.Rows(ctx, nameOf(t), columns, keys)
+		rows, err := src.Rows(ctx, source.Query{Table: source.TableName{Schema: t.Schema, Name: t.Name}, Columns: columns, Keys: keys})
 		if err != nil {
 			return nil, fmt.Errorf("read values that the log does not hold: %w", err)
 		}
@@ -152,7 +152,7 @@ func (p *Pipeline) putBack(ctx context.Context, m trigger.Match, c *change.Chang
 	if s.check == nil || len(s.check.lost) == 0 || !mayFetch(m.Trigger, c, p.cfg.Hidden) {
 		return &s, c, nil
 	}
-	rows, err := p.relations.fetch(ctx, []*change.Change{c})
+	rows, err := fetch(ctx, p.src, []*change.Change{c})
 	row := rows[c]
 	if err != nil || row == nil {
 		return &s, c, err

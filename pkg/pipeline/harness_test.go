@@ -18,6 +18,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -42,6 +43,7 @@ type log struct {
 	tables []source.TableInfo
 	rows   map[string][][]change.Value // by table
 	seq    uint64                      // of Rows
+	until  uint64                      // the same
 	away   bool                        // the database does not answer
 	asked  int                         // calls of Rows
 	table  *change.Table               // of rows
@@ -101,24 +103,37 @@ func (l *log) Tables(context.Context) ([]source.TableInfo, error) {
 	return l.tables, nil
 }
 
-func (l *log) Rows(_ context.Context, t source.TableName, columns []string, keys [][]string) (source.RowSet, error) {
+func (l *log) Rows(_ context.Context, q source.Query) (source.RowSet, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked++
 	if l.away {
 		return source.RowSet{}, errors.New("connection refused")
 	}
-	set := source.RowSet{Table: cmp.Or(l.shapes[t.String()], l.table), Seq: l.seq}
-	for _, row := range l.rows[t.String()] {
-		key := make([]string, len(columns))
-		for i, c := range columns {
+	set := source.RowSet{Table: cmp.Or(l.shapes[q.Table.String()], l.table), Seq: l.seq, Until: l.until}
+	for _, row := range l.rows[q.Table.String()] {
+		key := make([]string, len(q.Columns))
+		for i, c := range q.Columns {
 			key[i] = row[set.Table.Lookup(c)].Text
 		}
-		if slices.ContainsFunc(keys, func(k []string) bool { return slices.Equal(k, key) }) {
+		if slices.ContainsFunc(q.Keys, func(k []string) bool { return slices.Equal(k, key) }) {
 			set.Rows = append(set.Rows, row)
 		}
 	}
 	return set, nil
+}
+
+func (l *log) Counts(ctx context.Context, q source.Query) (source.CountSet, error) {
+	rows, err := l.Rows(ctx, q)
+	set := source.CountSet{Counts: make([]int64, len(q.Keys)), Seq: rows.Seq, Until: rows.Until}
+	for i, key := range q.Keys {
+		for _, row := range rows.Rows {
+			if row[rows.Table.Lookup(q.Columns[0])].Text == key[0] {
+				set.Counts[i]++
+			}
+		}
+	}
+	return set, err
 }
 
 // mark is the one saved last.
@@ -215,6 +230,7 @@ type bench struct {
 	receiver *receiver
 	deliver  *deliver.Deliverer
 	compiler *trigger.Compiler
+	leases   *related.Leases
 	stop     context.CancelFunc
 	done     chan error
 	revision int64 // of the triggers in force
@@ -238,7 +254,9 @@ func newBench(t testing.TB, cfg Config, dcfg deliver.Config, from change.Mark) *
 		Resolver: resolver, Env: func(string, map[string]any) sink.Env { return sink.Env{} }, MaxWebhookTimeout: 30 * time.Second,
 		Webhook: &sink.Kind{Name: "memory", MaxBatch: 1, Open: func(context.Context, map[string]any, sink.Env) (sink.Sink, error) { return b.receiver, nil }},
 	}
-	b.Pipeline = New("shop", cfg, b.log, source.State{Mark: from}, b.log, b.deliver, NewMetrics(registry), quiet)
+	b.leases = related.NewLeases()
+	rel := Relations{Catalog: related.NewCatalog(b.log.Tables, nil, nil, quiet), Leases: b.leases}
+	b.Pipeline = New("shop", cfg, b.log, rel, source.State{Mark: from}, b.log, b.deliver, NewMetrics(registry), quiet)
 	return b
 }
 

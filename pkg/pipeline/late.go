@@ -13,6 +13,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -172,14 +173,13 @@ func (p *Pipeline) Render(ctx context.Context, dl *deliver.Delivery) (send bool,
 
 // renderLate renders c for one destination of m's trigger.
 func (p *Pipeline) renderLate(ctx context.Context, dl *deliver.Delivery, m trigger.Match, d *trigger.Destination, c *change.Change) (send bool, err error) {
-	rows := newLookup(p.relations, p.m)
-	r := p.newRenderer(rows)
+	r := p.newRenderer(related.NewLookup(p.src, p.catalog, related.NewLeases(), 0, p.m.related()))
 	h := hit{}
 	if h.step, h.c, err = p.putBack(ctx, m, c); err != nil {
 		return false, err
 	}
-	if h.c.Row() != nil && (h.follows() || r.fetches(h.step, h.c)) {
-		if err := r.ask(ctx, rows, []event{{h.step, h.c}}); err != nil {
+	if h.c.Row() != nil && (h.related.Asks() || r.fetches(h.step, h.c)) {
+		if err := r.ask(ctx, []event{{h.step, h.c}}); err != nil {
 			return false, err
 		}
 	}
@@ -191,17 +191,29 @@ func (p *Pipeline) renderLate(ctx context.Context, dl *deliver.Delivery, m trigg
 		return false, h.err
 	}
 	r.set(&h)
-	msg := &dl.Message
-	if msg.Body, msg.ContentType, err = m.Trigger.FetchBody(ctx, nil, &r.event); err != nil {
+	if err := lost(&h, r.renderWhole(ctx, dl, m.Trigger, d)); err != nil {
+		p.broken.note(m.Trigger, c.Table, err)
 		return false, err
 	}
-	if m.Trigger.OrderingKey != nil && dl.Table == anyTable && !dl.Barrier {
-		if msg.Key, err = m.Trigger.OrderingKey.Append(nil, &r.event); err != nil {
-			return false, err
+	if h.check == nil || h.check.can() && !h.check.compares() {
+		p.broken.mended(m.Trigger, c.Table)
+	}
+	return true, nil
+}
+
+// renderWhole renders all of a delivery that a row has a part in.
+func (r *renderer) renderWhole(ctx context.Context, dl *deliver.Delivery, t *trigger.Compiled, d *trigger.Destination) (err error) {
+	m := &dl.Message
+	if m.Body, m.ContentType, err = t.FetchBody(ctx, nil, &r.event); err != nil {
+		return err
+	}
+	if t.OrderingKey != nil && dl.Table == anyTable && !dl.Barrier {
+		if m.Key, err = t.OrderingKey.Append(nil, &r.event); err != nil {
+			return err
 		}
 	}
 	dl.Rendered, err = d.Render(&r.event)
-	return true, err
+	return err
 }
 
 // current gives the trigger and the destination as they are now, nil if they are no more.

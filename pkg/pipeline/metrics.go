@@ -1,19 +1,23 @@
 package pipeline
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/waltrigger/waltrigger/pkg/related"
+)
 
 // Metrics counts what passes, by source.
 type Metrics struct {
-	changes, events, renderErrors, lookups, unrelated *prometheus.CounterVec
-	missingValues                                     *prometheus.CounterVec
-	inFlight                                          *prometheus.GaugeVec
+	changes, events, renderErrors, lookups, hits, misses, unrelated *prometheus.CounterVec
+	missingValues                                                   *prometheus.CounterVec
+	inFlight                                                        *prometheus.GaugeVec
 }
 
 // sourceMetrics are the metrics of one source, looked up once.
 type sourceMetrics struct {
-	changes, events, renderErrors, lookups, unrelated prometheus.Counter
-	inFlight                                          prometheus.Gauge
-	missingValues                                     *prometheus.CounterVec
+	changes, events, renderErrors, lookups, hits, misses, unrelated prometheus.Counter
+	inFlight                                                        prometheus.Gauge
+	missingValues                                                   *prometheus.CounterVec
 }
 
 // missing counts a message that names a value which the log does not hold: fetched, gone
@@ -32,6 +36,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		events:       counter("waltrigger_events_matched_total", "Signals that fired a trigger."),
 		renderErrors: counter("waltrigger_render_errors_total", "Messages that could not be rendered in their turn."),
 		lookups:      counter("waltrigger_lookups_total", "Queries for related rows."),
+		hits:         counter("waltrigger_lookup_hits_total", "Related rows, sets and counts that were at hand when an event needed them."),
+		misses:       counter("waltrigger_lookup_misses_total", "Related rows, sets and counts that had to be read."),
 		unrelated:    counter("waltrigger_related_rows_missing_total", "Related rows that were not there any more."),
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "waltrigger_events_in_flight", Help: "Events under way beyond the saved position.",
@@ -48,7 +54,13 @@ func (m *Metrics) source(name string) *sourceMetrics {
 	return &sourceMetrics{
 		changes: m.changes.WithLabelValues(name), events: m.events.WithLabelValues(name),
 		renderErrors: m.renderErrors.WithLabelValues(name), lookups: m.lookups.WithLabelValues(name),
+		hits: m.hits.WithLabelValues(name), misses: m.misses.WithLabelValues(name),
 		unrelated: m.unrelated.WithLabelValues(name), inFlight: m.inFlight.WithLabelValues(name),
 		missingValues: m.missingValues.MustCurryWith(prometheus.Labels{"source": name}),
 	}
+}
+
+func (m *sourceMetrics) related() related.Metrics {
+	add := func(c prometheus.Counter) func(int) { return func(n int) { c.Add(float64(n)) } }
+	return related.Metrics{Queries: add(m.lookups), Hits: add(m.hits), Misses: add(m.misses), Gone: add(m.unrelated)}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -26,6 +27,8 @@ type Config struct {
 	Window int
 	// Batches is the capacity of the channel between the source and the pipeline.
 	Batches int
+	// RelatedBytes bounds the memory of related rows that are kept.
+	RelatedBytes int
 	// Grace is how long a stop waits for what is under way.
 	Grace time.Duration
 	// Hidden are the columns that may not leave; nil = none.
@@ -36,7 +39,7 @@ type Config struct {
 
 // DefaultConfig holds the defaults.
 func DefaultConfig() Config {
-	return Config{Window: 65536, Batches: 4, Grace: 25 * time.Second}
+	return Config{Window: 65536, Batches: 4, RelatedBytes: 8 << 20, Grace: 25 * time.Second}
 }
 
 // Store keeps how far a source is done.
@@ -78,31 +81,37 @@ type Pipeline struct {
 	planned *View
 	plans   map[*change.Table]*plan
 	r       renderer
-	rows    *lookup
+	events  []event
+	parted  *change.Tx // is looked at as it comes, not as a whole
 
-	relations *relations
-	broken    broken
+	catalog *related.Catalog
+	broken  broken
+}
+
+// Relations is what a pipeline has to know of related tables.
+type Relations struct {
+	Catalog *related.Catalog
+	Leases  *related.Leases
 }
 
 // New returns a pipeline for src, which was prepared with state.
-func New(name string, cfg Config, src source.Source, state source.State, store Store, d *deliver.Deliverer, m *Metrics, log *slog.Logger) *Pipeline {
+func New(name string, cfg Config, src source.Source, rel Relations, state source.State, store Store, d *deliver.Deliverer, m *Metrics, log *slog.Logger) *Pipeline {
 	p := &Pipeline{
 		name: name, cfg: cfg, src: src, store: store, deliver: d, log: log, m: m.source(name),
 		state: state, ledger: NewLedger(state.Mark, cfg.Window),
 	}
 	p.view.Store(&View{Set: trigger.NewSet(nil)})
 	p.saved.Store(true)
-	p.relations = newRelations(src)
-	p.rows = newLookup(p.relations, p.m)
-	p.r = p.newRenderer(p.rows)
+	p.catalog = rel.Catalog
+	p.r = p.newRenderer(related.NewLookup(src, rel.Catalog, rel.Leases, cfg.RelatedBytes, p.m.related()))
 	return p
 }
 
 // newRenderer makes a renderer for one goroutine, with the rows that it reads.
-func (p *Pipeline) newRenderer(rows *lookup) renderer {
+func (p *Pipeline) newRenderer(rows *related.Lookup) renderer {
 	return renderer{
-		event:     payload.Event{Source: p.name, Related: rows, Hidden: p.cfg.Hidden, Origin: &p.cfg.Origin},
-		relations: p.relations, m: p.m,
+		event: payload.Event{Source: p.name, Related: rows, Hidden: p.cfg.Hidden, Origin: &p.cfg.Origin},
+		src:   p.src, rows: rows, m: p.m,
 	}
 }
 
@@ -190,7 +199,14 @@ func (p *Pipeline) deliverRest(ctx context.Context) {
 // match looks at each change in turn. It stops between two changes when ctx ends: a
 // change is enqueued for all its destinations or for none.
 func (p *Pipeline) match(ctx context.Context, batches <-chan source.Batch) error {
-	for b := range batches {
+	var held source.Batch // begins a transaction
+	for open := true; open; {
+		var b source.Batch
+		var late bool
+		if b, late, open = receive(batches, held); len(b) == 0 {
+			continue
+		}
+		b, held = p.whole(b, late || !open)
 		if err := p.batch(ctx, b); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -201,18 +217,42 @@ func (p *Pipeline) match(ctx context.Context, batches <-chan source.Batch) error
 	return nil
 }
 
+// receive waits for the next batch and puts it behind what is held. late: it did not
+// come in time.
+func receive(batches <-chan source.Batch, held source.Batch) (b source.Batch, late, open bool) {
+	if len(held) == 0 {
+		b, open = <-batches
+		return b, false, open
+	}
+	select {
+	case b, open = <-batches:
+	default:
+		t := time.NewTimer(heldFor)
+		defer t.Stop()
+		select {
+		case b, open = <-batches:
+		case <-t.C:
+			late, open = true, true
+		}
+	}
+	return append(held[:len(held):len(held)], b...), late, open
+}
+
 func (p *Pipeline) batch(ctx context.Context, b source.Batch) error {
 	if err := p.awaitStore(ctx); err != nil {
 		return err
 	}
+	p.r.rows.Advance(b, through(b))
 	var last *change.Change // looked at, but not in the ledger
+	ahead := 0
 	for i := range b {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if v := p.view.Load(); i == 0 || v != p.planned {
+		if v := p.view.Load(); i == ahead || v != p.planned {
 			p.adopt(v)
-			if err := p.lookAhead(ctx, b[i:]); err != nil {
+			ahead = min(i+maxAhead, len(b))
+			if err := p.lookAhead(ctx, b[i:ahead]); err != nil {
 				return err
 			}
 		}

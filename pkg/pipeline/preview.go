@@ -11,6 +11,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -56,12 +57,11 @@ const previewLookup = 5 * time.Second
 func (p *Pipeline) preview(ctx context.Context, m trigger.Match, c *change.Change) Preview {
 	ctx, cancel := context.WithTimeout(ctx, previewLookup)
 	defer cancel()
-	rows := newLookup(p.relations, p.m)
-	r := p.newRenderer(rows)
+	r := p.newRenderer(related.NewLookup(p.src, p.catalog, related.NewLeases(), 0, p.m.related()))
 	s := p.newStep(m, c.Table)
 	h := hit{step: &s, c: c}
-	if c.Row() != nil && (s.follows() || r.fetches(&s, c)) {
-		r.lookErr = r.ask(ctx, rows, []event{{&s, c}})
+	if c.Row() != nil && (s.related.Asks() || r.fetches(&s, c)) {
+		r.lookErr = r.ask(ctx, []event{{&s, c}})
 	}
 	out := Preview{Signal: m.Kind, Matched: r.fires(&h)}
 	r.set(&h)

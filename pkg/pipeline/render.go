@@ -3,12 +3,15 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
+	"github.com/waltrigger/waltrigger/pkg/related"
+	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
@@ -26,12 +29,11 @@ type step struct {
 	trigger.Match
 	model      string
 	queues     []*deliver.Destination // as in Trigger.Destinations
-	references []string               // relations that its templates name
+	references []string               // what its templates name of a row that is no column
+	related    *related.Plan          // what its templates follow
 	check      *check                 // nil: fires whatever the change holds
+	strict     bool                   // a related table that lacks what templates name lost it
 }
-
-// follows reports whether the database has to be asked before s can be rendered.
-func (s *step) follows() bool { return len(s.Trigger.Relations) > 0 || len(s.references) > 0 }
 
 func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 	m := v.Set.Table(p.name, t.Schema, t.Name)
@@ -49,7 +51,7 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 			}
 			if len(s.queues) > 0 {
 				pl.byOp[op] = append(pl.byOp[op], s)
-				pl.asks[op] = pl.asks[op] || s.follows() || s.check != nil && len(s.check.needs) > 0
+				pl.asks[op] = pl.asks[op] || s.related.Asks() || s.check != nil && len(s.check.needs) > 0
 			}
 			if k := s.check; k == nil || k.can() && (!k.compares() || t.Identity == change.IdentityFull) {
 				p.broken.mended(match.Trigger, t)
@@ -69,6 +71,14 @@ func (p *Pipeline) newStep(m trigger.Match, t *change.Table) step {
 	if !k.empty() || len(s.references) > 0 {
 		s.check = k
 	}
+	paths := slices.Clone(m.Trigger.Relations)
+	for _, name := range s.references {
+		paths = append(paths, []string{name})
+	}
+	s.related = related.NewPlan(t, paths)
+	// Of several content types, one is enough that has what a template names.
+	of := m.Trigger.Trigger
+	s.strict = len(of.ContentTypes) == 1 && !of.ContentTypes[0].AllowMissing && of.OnMissingColumn != trigger.Empty
 	return s
 }
 
@@ -86,14 +96,16 @@ func references(t *trigger.Compiled, table *change.Table) []string {
 
 // renderer holds what one goroutine needs again and again.
 type renderer struct {
-	event     payload.Event
-	relations *relations
-	m         *sourceMetrics
-	fetched   fetched
-	lookErr   error // why what the database has to be asked for cannot be rendered now
-	hits      []hit
-	body      []byte
-	id        []byte
+	event   payload.Event
+	src     source.Catalog
+	rows    *related.Lookup
+	wants   []related.Need
+	m       *sourceMetrics
+	fetched fetched
+	lookErr error // why what the database has to be asked for cannot be rendered now
+	hits    []hit
+	body    []byte
+	id      []byte
 }
 
 // hit is a step that a change fires. err says that it cannot be rendered, or whether it
@@ -127,7 +139,7 @@ func (r *renderer) match(pl *plan, c *change.Change) (hits []hit, deliveries int
 // fires reports whether h's change fires its step.
 func (r *renderer) fires(h *hit) bool {
 	h.err = h.Trigger.Broken
-	if r.lookErr != nil && h.follows() && h.err == nil {
+	if r.lookErr != nil && h.related.Asks() && h.err == nil {
 		h.err = r.lookErr
 	}
 	if h.check != nil && h.err == nil && !r.look(h) {
@@ -138,13 +150,13 @@ func (r *renderer) fires(h *hit) bool {
 	}
 	r.set(h)
 	fires, err := h.Trigger.Condition.Eval(&r.event)
-	h.err = err
+	h.err = lost(h, err)
 	return fires || err != nil
 }
 
 func (r *renderer) set(h *hit) {
 	r.event.Kind, r.event.ContentType, r.event.Change, r.event.Fetched = h.Kind, h.ContentType, h.c, h.fetched
-	r.event.Follows = len(h.Trigger.Relations) > 0
+	r.event.Follows, r.event.Strict = len(h.Trigger.Relations) > 0, h.strict
 }
 
 // fire renders h once and enqueues a delivery for each of its destinations. begun: a
@@ -171,7 +183,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		if failure == nil {
 			dl.Rendered, failure = d.Render(&r.event)
 		}
-		if failure != nil {
+		if failure = lost(&h, failure); failure != nil {
 			if !errors.Is(failure, trigger.ErrUnfetched) {
 				p.m.renderErrors.Inc()
 			}

@@ -81,7 +81,7 @@ func secretServer(t *testing.T) *httptest.Server {
 			w.Header().Set("Content-Encoding", "gzip") // a bomb, were it unpacked
 			var b bytes.Buffer
 			z := gzip.NewWriter(&b)
-			z.Write(make([]byte, 10<<20))
+			z.Write(make([]byte, 2<<20))
 			z.Close()
 			w.Write(b.Bytes())
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 	"gocloud.dev/runtimevar"
 	"gocloud.dev/runtimevar/awsparamstore"
 	"gocloud.dev/runtimevar/awssecretsmanager"
@@ -33,6 +35,26 @@ var awsParams = map[string]func(string) bool{
 
 func awsName(s string) bool { return len(s) <= 2048 }
 
+// plainClient gives net/http bodies that can only be read and closed: the SDK closes a
+// body when the answer begins, and its WriteTo fails then, for which net/http would close
+// the connection under the answer. Answers are not endless.
+type plainClient struct{ aws.HTTPClient }
+
+func (c plainClient) Do(req *http.Request) (*http.Response, error) {
+	type body struct {
+		io.Reader
+		io.Closer
+	}
+	if req.Body != nil {
+		req.Body = body{req.Body, req.Body}
+	}
+	resp, err := c.HTTPClient.Do(req)
+	if err == nil {
+		resp.Body = body{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	}
+	return resp, err
+}
+
 // awsConfig reads the surroundings. The SDK alone chooses the addresses, by what the
 // operator wrote, so they are dialled as they are.
 func awsConfig(ctx context.Context, q url.Values) (aws.Config, error) {
@@ -41,7 +63,7 @@ func awsConfig(ctx context.Context, q url.Values) (aws.Config, error) {
 		t.DisableKeepAlives = true
 	})
 	options := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(client), config.WithAppID("waltrigger"),
+		config.WithHTTPClient(plainClient{client}), config.WithAppID("waltrigger"), config.WithLogger(logging.Nop{}),
 		// Retries would hide the first error until the time is up.
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 	}

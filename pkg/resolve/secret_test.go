@@ -123,6 +123,16 @@ func TestAWS(t *testing.T) {
 			}
 		})
 	}
+	t.Run("again and again", func(t *testing.T) {
+		for name, secret := range map[string]string{"text": "awssecretsmanager://" + unique + "/text" + at, "plain": "awsparamstore:///" + unique + "/plain" + at} {
+			v := newResolver(t, map[string]Config{"a.b": {Secret: secret}}).values["a.b"]
+			for range 100 {
+				if s, _, err := v.fetcher.fetch(t.Context()); s != "tok" || err != nil {
+					t.Fatal(name, s, err)
+				}
+			}
+		}
+	})
 	t.Run("rotated", func(t *testing.T) {
 		r := newResolver(t, map[string]Config{"a.b": {Secret: "awssecretsmanager://" + unique + "/text" + at, TTL: time.Second}})
 		if v, err := r.Resolve(t.Context(), "a.b"); v != "tok" || err != nil {

@@ -70,10 +70,16 @@ type Catalog interface {
 	// below which lies every one acknowledged before the call. waiting is called with
 	// a description of the transactions still open, whenever that changes.
 	Barrier(ctx context.Context, tables []TableName, waiting func(blockers string)) (seq uint64, err error)
-	// Rows reads the rows of a table whose columns hold one of keys, each key one
-	// canonical text a column. They are at least as new as every transaction whose
-	// Tx.Seq is below RowSet.Seq. A row that is not there is not in the answer.
-	Rows(ctx context.Context, table TableName, columns []string, keys [][]string) (RowSet, error)
+	// Rows reads the rows that q asks for. A row that is not there is not in the answer.
+	Rows(ctx context.Context, q Query) (RowSet, error)
+	// Counts counts them instead; q has no limit.
+	Counts(ctx context.Context, q Query) (CountSet, error)
+	// Carried gives a word for each of tables, "" where the log does not carry all
+	// changes of its rows now. The word is another one than before if rows may have
+	// changed, or been replaced, in a way that the log does not tell: it is another
+	// table of that name, was rewritten or got other columns, was left out of the log in
+	// between, or the server is another one.
+	Carried(ctx context.Context, tables []TableName) ([]string, error)
 	// Value answers a query of the operator's that gives one row of one column, as text
 	// of at most MaxValue bytes. Nothing that the query does is kept. The error never
 	// repeats what the database holds.
@@ -105,11 +111,32 @@ type Joiner interface {
 	OnJoin(f func(table TableName, before change.Position))
 }
 
-// RowSet is an answer of Catalog.Rows.
+// Query asks for the rows of a table by the values of some of its columns.
+type Query struct {
+	Table   TableName
+	Columns []string
+	Keys    [][]string // each one canonical text a column; no two are the same
+	Limit   int        // rows of each key at most; 0: all
+	First   bool       // with Limit: those that come first by the primary key; else any
+}
+
+// RowSet is an answer of Catalog.Rows. Of the transactions that Run sends, it shows all
+// with a Tx.Seq below Seq, and none with one of Until or above; what lies between it
+// shows or not. Seq 0 promises nothing, and so does Until 0. Who asks on behalf of a
+// transaction that Run has sent needs a Seq above its.
 type RowSet struct {
 	Table *change.Table
 	Rows  [][]change.Value
+	Of    []int // for each row the place of its key in Query.Keys; nil: its texts tell
 	Seq   uint64
+	Until uint64
+}
+
+// CountSet is an answer of Catalog.Counts; Seq and Until are those of a RowSet.
+type CountSet struct {
+	Counts []int64 // one for each of Query.Keys
+	Seq    uint64
+	Until  uint64
 }
 
 // TableInfo describes a table as the catalog has it now.
@@ -124,6 +151,7 @@ type TableInfo struct {
 	IdentityUsable bool            // updates and deletes can be published without harm, or are not published
 	Unlogged       []change.Op     // what the log does not carry as things are; of a table without usable identity
 	InSearchPath   bool
+	Unreadable     bool // rows of it cannot be read by query
 	Partitioned    bool
 	Leaf           bool // a partition of another table
 }
@@ -133,6 +161,10 @@ type ColumnInfo struct {
 	Name, Type string
 	NotNull    bool
 	Generated  bool // not in the log
+	// Equal is not empty if equality is that of the canonical texts: two values of
+	// columns with the same word are equal for the database if, and only if, their texts
+	// are. It is empty for what ignores case or trailing zeros.
+	Equal string
 }
 
 // ForeignKey is a foreign key of a table.
@@ -141,6 +173,8 @@ type ForeignKey struct {
 	Columns    []string
 	RefTable   TableName
 	RefColumns []string
+	Indexed    bool // rows are found by Columns without reading the whole table
+	Unique     bool // no two rows have the same Columns: at most one row refers to another
 }
 
 // Status is a snapshot of a source.

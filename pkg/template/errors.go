@@ -26,6 +26,7 @@ type RenderError struct {
 	Line, Column int
 	Class        string // Python's exception, as TypeError; "Budget" for Limits
 	Msg          string
+	cause        error // of a Failer
 }
 
 // Error implements error.
@@ -33,12 +34,12 @@ func (e *RenderError) Error() string {
 	return fmt.Sprintf("line %d, column %d: %s: %s", e.Line, e.Column, e.Class, e.Msg)
 }
 
-// Unwrap returns ErrBudget if a limit was exceeded.
+// Unwrap returns ErrBudget if a limit was exceeded, and what a Failer said.
 func (e *RenderError) Unwrap() error {
 	if e.Class == classBudget {
 		return ErrBudget
 	}
-	return nil
+	return e.cause
 }
 
 // Classes of failures: the exceptions that Django's code tells apart.

@@ -265,12 +265,13 @@ func propertyResolver(st *state, arg Value) (func(Value) (Value, error), error) 
 
 // member is Python's v[name], else getattr; methods are not called.
 func member(st *state, v Value, name string) (Value, bool) {
+	if v.k == kObject { // also one that prints as something else
+		return v.o.(Object).Get(name)
+	}
 	if v.k != kJSON {
 		v = v.norm()
 	}
 	switch v.k {
-	case kObject:
-		return v.o.(Object).Get(name)
 	case kJSON:
 		if v.s[0] == '{' {
 			return jsonMember(v.s, name)

@@ -2,6 +2,7 @@ package template
 
 import (
 	"sort"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -48,7 +49,11 @@ type analysis struct {
 	start []int // frames
 	found []foundPath
 	index map[string]int // of found, by the joined path
+	group []grouping
 }
+
+// grouping is a regroup tag: what it groups, and by what of an item.
+type grouping struct{ items, by [][]string }
 
 type foundPath struct {
 	Path
@@ -115,7 +120,7 @@ func (a *analysis) resolve(path []string) [][]string {
 			continue
 		}
 		if !al.own {
-			out = append(out, append(append([]string(nil), al.path...), path[1:]...))
+			out = append(out, a.regrouped(append(append([]string(nil), al.path...), path[1:]...))...)
 		}
 		if !al.maybe {
 			return out
@@ -134,7 +139,9 @@ func (a *analysis) read(o *operand, bound bool) [][]string {
 	}
 	paths := a.resolve(o.path)
 	for _, p := range paths {
-		a.add(p, o.at, bound)
+		if !strings.HasPrefix(p[0], groupMark) {
+			a.add(p, o.at, bound)
+		}
 	}
 	return paths
 }
@@ -142,24 +149,54 @@ func (a *analysis) read(o *operand, bound bool) [][]string {
 // expr notes what an expression reads. keep says that the value is given a name, so
 // that a bare path is only bound; the paths that the name then stands for are returned.
 func (a *analysis) expr(x *expr, keep bool) [][]string {
-	for i := range x.filters {
-		if x.filters[i].hasArg {
-			a.read(&x.filters[i].arg, false)
-		}
-	}
 	transparent := true
 	for i := range x.filters {
 		switch x.filters[i].def.name {
-		case "dictsort", "dictsortreversed", "slice":
+		case "dictsort", "dictsortreversed", "slice", "first", "last", "random":
 		default:
 			transparent = false
 		}
 	}
 	paths := a.read(&x.v, keep && transparent)
-	if !transparent {
-		return nil
+	for i := range x.filters {
+		paths = a.filtered(&x.filters[i], paths, keep)
 	}
 	return paths
+}
+
+// filtered notes what a filter reads and gives the paths that its result stands for.
+func (a *analysis) filtered(f *filterCall, paths [][]string, keep bool) [][]string {
+	name := f.def.name
+	either := name == "default" || name == "default_if_none" || name == "add"
+	var arg [][]string
+	if f.hasArg {
+		arg = a.read(&f.arg, keep && either)
+	}
+	switch {
+	case either:
+		return append(paths, arg...)
+	case name == "slice":
+		return paths
+	case name == "first" || name == "last" || name == "random":
+		return each(paths)
+	case name == "dictsort" || name == "dictsortreversed":
+		if f.arg.path == nil && f.arg.lit.isText() && f.arg.lit.s != "" {
+			for _, p := range each(paths) {
+				a.add(append(p, strings.Split(f.arg.lit.s, ".")...), f.arg.at, false)
+			}
+		}
+		return paths
+	}
+	return nil
+}
+
+// each gives the paths of the items of what paths stand for.
+func each(paths [][]string) [][]string {
+	var out [][]string
+	for _, p := range paths {
+		out = append(out, append(append([]string(nil), p...), "*"))
+	}
+	return out
 }
 
 func (a *analysis) cond(c cond) {
@@ -228,11 +265,12 @@ func (a *analysis) node(n node) {
 		a.optional(n.body)
 		a.optional(n.els)
 	case *cycleNode:
+		var paths [][]string
 		for _, x := range n.exprs {
-			a.expr(x, false)
+			paths = append(paths, a.expr(x, false)...)
 		}
 		if n.name != "" {
-			a.bindResult(n.name)
+			a.bind(n.name, paths)
 		}
 	case *autoescapeNode:
 		a.nodes(n.body)
@@ -269,21 +307,43 @@ func (a *analysis) valueTag(n node) {
 		a.expr(n.count, false)
 	case *regroupNode:
 		paths := a.expr(n.target, true)
+		for _, p := range paths {
+			a.readWhole(p)
+		}
 		a.bind(n.name, paths, "*")
-		a.expr(n.key, false)
-		a.regrouped(n.name, paths)
+		by := a.expr(n.key, true)
+		for _, p := range by {
+			a.readWhole(p)
+		}
+		a.group = append(a.group, grouping{paths, by})
+		a.bind(n.name, [][]string{{groupMark + strconv.Itoa(len(a.group)-1)}})
 	}
 }
 
-// regrouped makes the result of a regroup known: item.list.* are the items again.
-func (a *analysis) regrouped(name string, paths [][]string) {
-	// A group's list has the items of the target, so name.*.list.* is target.*; that
-	// needs a rule of its own, and a template that follows it names the target's
-	// items through a path that cannot be proven. The target is then read whole.
-	for _, p := range paths {
-		a.readWhole(p)
+// groupMark begins the path of what regroup made; the number of the grouping follows.
+const groupMark = "\x00"
+
+// regrouped replaces the path of a part of what regroup made by what that stands for: the
+// list of a group has items of what was grouped, its grouper is what they were grouped
+// by. The groups themselves are the template's own.
+func (a *analysis) regrouped(path []string) [][]string {
+	n, ok := strings.CutPrefix(path[0], groupMark)
+	if !ok || len(path) < 3 {
+		return [][]string{path}
 	}
-	a.bind(name, nil)
+	i, _ := strconv.Atoi(n)
+	g, from := a.group[i], [][]string(nil)
+	switch path[2] {
+	case "grouper", "0":
+		from = g.by
+	case "list", "1":
+		from = g.items
+	}
+	var out [][]string
+	for _, p := range from {
+		out = append(out, append(append([]string(nil), p...), path[3:]...))
+	}
+	return out
 }
 
 func (a *analysis) bindResult(name string) {
@@ -309,8 +369,13 @@ func (a *analysis) loop(n *forNode) {
 	paths := a.expr(n.seq, true)
 	a.push()
 	a.bind("forloop", nil)
-	for _, name := range n.names {
-		a.bind(name, a.items(paths), "*")
+	items := a.items(paths)
+	for i, name := range n.names {
+		if len(n.names) == 2 && len(items) == 1 && strings.HasPrefix(items[0][0], groupMark) {
+			a.bind(name, items, "*", strconv.Itoa(i)) // grouper and list
+			continue
+		}
+		a.bind(name, items, "*")
 	}
 	a.optional(n.body)
 	a.pop()

@@ -129,10 +129,11 @@ func (st *state) failed(n node, err error) error {
 
 func (st *state) renderError(src string, err error) error {
 	var f *failure
+	var cause error
 	if !errors.As(err, &f) {
-		f = &failure{"Error", err.Error()}
+		f, cause = &failure{"Error", err.Error()}, err
 	}
-	e := &RenderError{Class: f.class, Msg: f.msg}
+	e := &RenderError{Class: f.class, Msg: f.msg, cause: cause}
 	e.Line, e.Column = lineColumn(src, max(st.failedAt, 0))
 	return e
 }

@@ -111,6 +111,9 @@ func (t *Template) Append(dst []byte, vars Object) (out []byte, err error) {
 	st := t.pool.Get().(*state)
 	st.reset(&t.opt, t.slots, vars, dst)
 	err = st.renderAll(t.nodes)
+	if missed := failed(vars); err == nil {
+		err = missed
+	}
 	if err != nil {
 		err = st.renderError(t.src, err)
 		out = dst
@@ -188,10 +191,21 @@ func (c *Condition) Eval(vars Object) (ok bool, err error) {
 		}
 	}()
 	ok, err = st.test(c.cond)
+	if missed := failed(vars); err == nil {
+		err = missed
+	}
 	if err != nil {
 		err = st.renderError(c.src, err)
 	}
 	st.release()
 	c.pool.Put(st)
 	return ok, err
+}
+
+// failed asks the caller's Object what it could not give.
+func failed(vars Object) error {
+	if f, ok := vars.(Failer); ok {
+		return f.Failure()
+	}
+	return nil
 }

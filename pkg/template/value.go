@@ -29,6 +29,12 @@ type Scalar interface {
 	Scalar() Value
 }
 
+// Failer is optional for the Object that a template is rendered with: it says what it
+// could not give since it was last asked. The rendering then fails.
+type Failer interface {
+	Failure() error
+}
+
 // List is a sequence. At is called with 0 <= i < Len() only.
 type List interface {
 	Len() int

@@ -27,7 +27,7 @@ type Compiler struct {
 	// CheckPath says what is wrong with a path that the template or condition at the
 	// JSON pointer at of t reads of a change; an error that is a *Problem keeps its code.
 	// A name in fields is the path fields, name. Nil checks nothing.
-	CheckPath func(t *Trigger, at string, path []string) error
+	CheckPath func(t *Trigger, at string, path template.Path) error
 	// DefaultFormat is that of triggers that name neither a payload nor a format.
 	DefaultFormat payload.Format
 	// Shadow is the kind that takes the messages of triggers in mode shadow; its
@@ -45,7 +45,7 @@ type Compiled struct {
 	Condition    *template.Condition // nil: always
 	OrderingKey  *template.Template  // nil: the row's key
 	Destinations []*Destination
-	Relations    [][]string // relations that its templates follow from a row, e.g. order, order.customer
+	Relations    [][]string // paths of its templates from a row that go beyond the row itself, e.g. order.customer.name
 	Names        []string   // what its templates name of a row: columns and relations
 	Instance     []string   // those of them that are named of instance or after
 	// Old are the names of before that the condition reads, and "" if it reads changed or
@@ -118,7 +118,7 @@ func (k *compilation) body() {
 func (k *compilation) conditions() {
 	for i, name := range k.t.Fields {
 		if k.CheckPath != nil {
-			if err := k.CheckPath(k.t, fmt.Sprintf("/fields/%d", i), []string{"fields", name}); err != nil {
+			if err := k.CheckPath(k.t, fmt.Sprintf("/fields/%d", i), template.Path{Names: []string{"fields", name}}); err != nil {
 				k.unfit(fmt.Sprintf("/fields/%d", i), err, "")
 			}
 		}

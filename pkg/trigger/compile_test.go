@@ -14,6 +14,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/resolve"
 	"github.com/waltrigger/waltrigger/pkg/signal"
 	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/template"
 )
 
 func testCompiler(t *testing.T) *Compiler {
@@ -203,7 +204,7 @@ func TestPathsOfATrigger(t *testing.T) {
 	for _, r := range c.Relations {
 		got = append(got, strings.Join(r, "."))
 	}
-	if s := strings.Join(got, " "); s != "customer customer.boss order product" {
+	if s := strings.Join(got, " "); s != "customer.name customer.boss.name order.total order.id product.sku" {
 		t.Errorf("relations %s", s)
 	}
 	if s := strings.Join(c.Names, " "); s != "customer id order product" {
@@ -212,9 +213,9 @@ func TestPathsOfATrigger(t *testing.T) {
 
 	k := testCompiler(t)
 	var asked []string
-	k.CheckPath = func(_ *Trigger, at string, path []string) error {
-		asked = append(asked, at+"="+strings.Join(path, "."))
-		if path[1] == "order" {
+	k.CheckPath = func(_ *Trigger, at string, path template.Path) error {
+		asked = append(asked, at+"="+strings.Join(path.Names, "."))
+		if path.Names[1] == "order" {
 			return errors.New("no order")
 		}
 		return nil
@@ -335,9 +336,9 @@ func TestNames(t *testing.T) {
 func TestCheckPath(t *testing.T) {
 	k := testCompiler(t)
 	var asked []string
-	k.CheckPath = func(_ *Trigger, at string, path []string) error {
-		asked = append(asked, at+" "+strings.Join(path, "."))
-		if path[0] == "instance" {
+	k.CheckPath = func(_ *Trigger, at string, path template.Path) error {
+		asked = append(asked, at+" "+strings.Join(path.Names, "."))
+		if path.Names[0] == "instance" {
 			return &Problem{Code: CodeNotAllowed, Detail: "hidden"}
 		}
 		return errors.New("none")

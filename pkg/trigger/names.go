@@ -20,7 +20,7 @@ func (k *compilation) path(at string, p template.Path) {
 	}
 	row := names[0] == "instance" || names[0] == "before" || names[0] == "after"
 	if k.CheckPath != nil && (row || names[0] == "changed" || names[0] == "key") {
-		if err := k.CheckPath(k.t, at, names); err != nil {
+		if err := k.CheckPath(k.t, at, p); err != nil {
 			k.unfit(at, err, fmt.Sprintf("line %d, column %d: ", p.Line, p.Column))
 			return
 		}
@@ -35,8 +35,8 @@ func (k *compilation) path(at string, p template.Path) {
 	if names[0] != "before" {
 		add(&k.out.Instance, names[1])
 	}
-	if rel := names[1 : len(names)-1]; len(rel) > 0 && !slices.ContainsFunc(k.out.Relations, func(r []string) bool { return slices.Equal(r, rel) }) {
-		k.out.Relations = append(k.out.Relations, rel)
+	if path := names[1:]; len(path) > 1 && !slices.ContainsFunc(k.out.Relations, func(r []string) bool { return slices.Equal(r, path) }) {
+		k.out.Relations = append(k.out.Relations, path)
 	}
 }
 

@@ -12,12 +12,16 @@ import (
 )
 
 const schema = `
-CREATE TABLE customer (id bigserial PRIMARY KEY, name text NOT NULL, email text NOT NULL);
+CREATE TABLE country (id bigserial PRIMARY KEY, name text NOT NULL);
+CREATE TABLE region (id bigserial PRIMARY KEY, name text NOT NULL, country_id bigint NOT NULL REFERENCES country);
+CREATE TABLE customer (id bigserial PRIMARY KEY, name text NOT NULL, email text NOT NULL, region_id bigint NOT NULL REFERENCES region);
 CREATE TABLE product (id bigserial PRIMARY KEY, title text NOT NULL, price numeric(12,2) NOT NULL);
 CREATE TABLE sale (id bigserial PRIMARY KEY, customer_id bigint NOT NULL REFERENCES customer,
   product_id bigint NOT NULL REFERENCES product, quantity int NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(), price numeric(12,2) NOT NULL);
-INSERT INTO customer (name, email) SELECT 'Customer '||i, 'c'||i||'@example.com' FROM generate_series(1, 1000) i;
+INSERT INTO country (name) SELECT 'v0' FROM generate_series(1, 10);
+INSERT INTO region (name, country_id) SELECT 'Region '||i, i % 10 + 1 FROM generate_series(1, 100) i;
+INSERT INTO customer (name, email, region_id) SELECT 'Customer '||i, 'c'||i||'@example.com', i % 100 + 1 FROM generate_series(1, 1000) i;
 INSERT INTO product (title, price) SELECT 'Product '||i, i FROM generate_series(1, 1000) i;
 CREATE PUBLICATION ` + publication + ` FOR TABLE sale;`
 
@@ -102,6 +106,28 @@ SELECT i, i % 1000 + 1, i % 997 + 1, i % 7 + 1, (i % 10000) / 100.0 FROM generat
 		if _, err := d.conn.Exec(ctx, q, at, min(to, at+int64(group)-1)); err != nil {
 			return fmt.Errorf("insert sales: %w", err)
 		}
+	}
+	return nil
+}
+
+// edition is the version of the countries' names that a sale finds, or a later one: they
+// get another name at every editions-th row.
+func edition(id int64) int { return int(id / editions) }
+
+const editions = 10_000
+
+// insertRelated writes the sales [from, to] and gives the countries another name in
+// between.
+func (d *database) insertRelated(ctx context.Context, from, to int64, group int) error {
+	for at := from; at <= to; {
+		next := min(to, (at/editions+1)*editions-1)
+		if _, err := d.conn.Exec(ctx, "UPDATE country SET name = $1", fmt.Sprintf("v%d", edition(at))); err != nil {
+			return fmt.Errorf("rename countries: %w", err)
+		}
+		if err := d.insert(ctx, at, next, group); err != nil {
+			return err
+		}
+		at = next + 1
 	}
 	return nil
 }

@@ -5,6 +5,9 @@
 //	ref-http        a bare loop: pgoutput, JSON, one hand-written HTTP/1.1 POST an event
 //	ref-kafka       the same loop into Kafka by sarama's AsyncProducer
 //	waltrigger-*    the product itself, with one trigger
+//	without-*       the product with a few columns in the payload
+//	relations-*     the same with names of related rows, three steps away, in their
+//	                place; then once more while the rows are being written
 //
 // Each of them but post reads the same backlog of sale rows from a slot of its own.
 // Absolute figures say something about the machine; compare the ratios. scripts/bench.sh
@@ -45,7 +48,7 @@ func dispatch(ctx context.Context, args []string) error {
 	fs.IntVar(&o.rows, "rows", 200_000, "rows of the backlog")
 	fs.IntVar(&o.reps, "reps", 1, "repetitions of everything, one after another")
 	fs.IntVar(&o.workers, "workers", 16, "connections of the HTTP reference and of post")
-	scenarios := fs.String("scenarios", "limits,http-tx100,http-onetx,kafka-tx100,kafka-onetx", "what to run: limits, and sink-grouping pairs (http|kafka, tx100|onetx)")
+	scenarios := fs.String("scenarios", "limits,http-tx100,http-onetx,kafka-tx100,kafka-onetx", "what to run: limits, and sink-grouping pairs (http|kafka, tx100|onetx|relations)")
 	fs.StringVar(&o.ordering, "ordering", "customer", "customer: events of one customer in order, and checked; row: waltrigger's default, nothing to check with rows that are inserted once")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -76,8 +79,8 @@ func (o *options) check() error {
 	}
 	for _, s := range o.scenarios {
 		switch s {
-		case "limits", "http-tx100", "http-onetx":
-		case "kafka-tx100", "kafka-onetx":
+		case "limits", "http-tx100", "http-onetx", "http-relations":
+		case "kafka-tx100", "kafka-onetx", "kafka-relations":
 			if o.kafka == "" {
 				return fmt.Errorf("scenario %s needs -kafka", s)
 			}

@@ -16,7 +16,18 @@ type peer struct {
 	program    string
 	args       []string
 	product    bool
+	reference  bool   // the others of the sink are compared with it
+	payload    string // of the product's trigger
+	ops        string // the product's metrics
 }
+
+// Payloads of the product: the whole row; a few columns; the same with names from the
+// related tables in the place of their keys.
+const (
+	whole   = `"{{ instance|json }}"`
+	flat    = `{"id": "{{ instance.id|json }}", "customer": "{{ instance.customer_id }}", "region": "{{ instance.quantity }}", "country": "{{ instance.price }}", "product": "{{ instance.product_id }}"}`
+	related = `{"id": "{{ instance.id|json }}", "customer": "{{ instance.customer.name }}", "region": "{{ instance.customer.region.name }}", "country": "{{ instance.customer.region.country.name }}", "product": "{{ instance.product.title }}"}`
+)
 
 // peers of a grouping, references first.
 func (o *options) peers(d *database, grouping, url string) ([]peer, error) {
@@ -25,32 +36,45 @@ func (o *options) peers(d *database, grouping, url string) ([]peer, error) {
 		return nil, err
 	}
 	var all []peer
+	add := func(w peer) error {
+		w.program, w.product = o.waltrigger, true
+		w.slot, w.topic = d.slotName(w.name+"-"+grouping), d.name+"-"+w.name+"-"+grouping
+		file, err := o.configure(d, &w, grouping, url)
+		w.args = []string{"run", "-c", file}
+		all = append(all, w)
+		return err
+	}
 	for _, sink := range []string{"http", "kafka"} {
 		if !o.has(sink, grouping) {
 			continue
 		}
-		r := peer{name: "ref-" + sink, sink: sink, program: self}
+		if grouping == "relations" {
+			for _, w := range []peer{{name: "without-" + sink, payload: flat, reference: true}, {name: "relations-" + sink, payload: related}} {
+				if w.sink = sink; o.waltrigger != "" {
+					if err := add(w); err != nil {
+						return nil, err
+					}
+				}
+			}
+			continue
+		}
+		r := peer{reference: true, name: "ref-" + sink, sink: sink, program: self}
 		r.slot, r.topic = d.slotName(r.name+"-"+grouping), d.name+"-"+r.name+"-"+grouping
 		r.args = []string{r.name, "-postgres", d.dsn, "-slot", r.slot, "-workers", fmt.Sprint(o.workers), "-url", url, "-kafka", o.kafka, "-topic", r.topic}
 		all = append(all, r)
 		if o.waltrigger == "" {
 			continue
 		}
-		w := peer{name: "waltrigger-" + sink, sink: sink, program: o.waltrigger, product: true}
-		w.slot, w.topic = d.slotName(w.name+"-"+grouping), d.name+"-"+w.name+"-"+grouping
-		file, err := o.configure(d, w, grouping, url)
-		if err != nil {
+		if err := add(peer{name: "waltrigger-" + sink, sink: sink, payload: whole}); err != nil {
 			return nil, err
 		}
-		w.args = []string{"run", "-c", file}
-		all = append(all, w)
 	}
 	return all, nil
 }
 
 // configure writes the product's configuration: one trigger, a body like the
 // reference's, a store of its own.
-func (o *options) configure(d *database, p peer, grouping, url string) (string, error) {
+func (o *options) configure(d *database, p *peer, grouping, url string) (string, error) {
 	dir := filepath.Join(o.dir, d.name, p.name+"-"+grouping)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -66,11 +90,12 @@ func (o *options) configure(d *database, p peer, grouping, url string) (string, 
 		brokers = fmt.Sprintf("brokers: {bench: {broker_type: kafka, conn_details: {bootstrap_servers: %q}, params: {topic: %q}}}\n", o.kafka, p.topic)
 	}
 	triggers := "- config_signals: [{signal: post_save}]\n  content_types: [{app_label: public, model_name: sale}]\n" +
-		"  active: true\n  payload: \"{{ instance|json }}\"\n" + order + dest
+		"  active: true\n  payload: " + p.payload + "\n" + order + dest
 	admin, ops, err := freePorts()
 	if err != nil {
 		return "", err
 	}
+	p.ops = ops
 	config := fmt.Sprintf("sources: [{name: bench, url: %q, slot: %q, publication: %q}]\nstore: {url: %q}\nadmin: {listen: %q}\nops: {listen: %q}\n"+
 		"egress: {allow_cidrs: [\"127.0.0.0/8\"]}\n%striggers: [%q]\n",
 		d.dsn, p.slot, p.slot, "sqlite:"+filepath.Join(dir, "store.db"), admin, ops, brokers, filepath.Join(dir, "triggers.yaml"))

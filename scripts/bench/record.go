@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type recorder struct {
 	unique      int
 	dups, back  int // received again; received after a later one of the same customer
 	strange     int // bodies without an id
+	related     bool
+	stale       int // bodies that show a country by a name that it no longer had
 	first, done time.Time
 }
 
@@ -35,7 +38,7 @@ func (r *recorder) expect(from, to int64) {
 	defer r.mu.Unlock()
 	r.from, r.to, r.seen = from, to, make([]bool, to-from+1)
 	r.last = [customers]int64{}
-	r.unique, r.dups, r.back, r.strange = 0, 0, 0, 0
+	r.unique, r.dups, r.back, r.strange, r.stale = 0, 0, 0, 0, 0
 	r.first, r.done = time.Time{}, time.Time{}
 }
 
@@ -55,6 +58,20 @@ func rowID(body []byte) (int64, bool) {
 	return id, n > 0
 }
 
+// version finds the version of the country's name in a body, -1 if there is none.
+func version(body []byte) int {
+	_, rest, ok := bytes.Cut(body, []byte(`"country":"v`))
+	end := bytes.IndexByte(rest, '"')
+	if !ok || end < 0 {
+		return -1
+	}
+	v, err := strconv.Atoi(string(rest[:end]))
+	if err != nil {
+		return -1
+	}
+	return v
+}
+
 func (r *recorder) add(body []byte) {
 	id, ok := rowID(body)
 	now := time.Now()
@@ -71,6 +88,9 @@ func (r *recorder) add(body []byte) {
 		r.dups++
 		return
 	}
+	if r.related && version(body) < edition(id) {
+		r.stale++
+	}
 	r.seen[id-r.from] = true
 	r.unique++
 	if r.first.IsZero() {
@@ -86,14 +106,14 @@ func (r *recorder) add(body []byte) {
 
 // counts is a snapshot of the recorder.
 type counts struct {
-	unique, dups, back, strange int
-	first, done                 time.Time
+	unique, dups, back, strange, stale int
+	first, done                        time.Time
 }
 
 func (r *recorder) counts() counts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return counts{r.unique, r.dups, r.back, r.strange, r.first, r.done}
+	return counts{r.unique, r.dups, r.back, r.strange, r.stale, r.first, r.done}
 }
 
 // serve receives by HTTP on a free loopback port.

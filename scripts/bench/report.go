@@ -31,6 +31,22 @@ func report(w io.Writer, all []result) {
 			m.HWM, number(m.Anon), number(m.First), lost, dups, order)
 	}
 	t.Flush()
+	if slices.ContainsFunc(all, func(r result) bool { return r.Queries > 0 }) {
+		reportRelated(w, all)
+	}
+}
+
+// reportRelated prints what the related rows of each run took.
+func reportRelated(w io.Writer, all []result) {
+	fmt.Fprintln(w, "\nrelated rows; ratio = events/s to the same run without them; stale = older than the event")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "peer\tgrouping\trun\tevents\tratio\tqueries\thit rate\tstale\t")
+	for _, r := range all {
+		if r.Queries > 0 {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%d\t%.4f\t%d\t\n", r.Peer, r.Grouping, r.Rep, r.Received, number(r.Ratio), r.Queries, r.HitRate, r.Stale)
+		}
+	}
+	t.Flush()
 }
 
 // group puts the repetitions of a peer and grouping together, in order of appearance.

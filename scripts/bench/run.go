@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -26,12 +30,15 @@ type result struct {
 	HWM      float64 `json:"peak_rss_mb"`
 	Anon     float64 `json:"peak_anon_mb"`
 	Ratio    float64 `json:"ratio,omitempty"` // of events/s to the bare loop of the same run
+	Queries  int     `json:"lookup_queries,omitempty"`
+	HitRate  float64 `json:"lookup_hit_rate,omitempty"`
+	Stale    int     `json:"stale,omitempty"` // related rows older than the event
 	checked  bool    // order was there to be checked
 }
 
 // sound reports whether everything arrived, and in order.
 func (r result) sound() bool {
-	return r.Received == r.Rows && r.Strange == 0 && (!r.checked || r.Back == 0)
+	return r.Received == r.Rows && r.Strange == 0 && r.Stale == 0 && (!r.checked || r.Back == 0)
 }
 
 // runAll goes through the repetitions and prints the table.
@@ -88,7 +95,7 @@ func runRep(ctx context.Context, o options, rep int) (rs []result, err error) {
 	for _, g := range []struct {
 		name string
 		size int
-	}{{"tx100", 100}, {"onetx", o.rows}} {
+	}{{"tx100", 100}, {"onetx", o.rows}, {"relations", 100}} {
 		if !o.has("", g.name) && (!o.has("limits", "") || g.name != "tx100") {
 			continue
 		}
@@ -108,7 +115,7 @@ func runGrouping(ctx context.Context, o options, rep int, d *database, rec *reco
 		return nil, err
 	}
 	decodeSlot := d.slotName("decode-" + grouping)
-	limits := o.has("limits", "")
+	limits := o.has("limits", "") && grouping != "relations"
 	if limits {
 		if err := d.createSlot(ctx, decodeSlot); err != nil {
 			return nil, err
@@ -123,7 +130,11 @@ func runGrouping(ctx context.Context, o options, rep int, d *database, rec *reco
 	to := from + int64(o.rows) - 1
 	*ids = to + 1
 	fmt.Fprintf(os.Stderr, "bench: writing %d rows, %d a transaction\n", o.rows, size)
-	if err := d.insert(ctx, from, to, size); err != nil {
+	insert := d.insert
+	if grouping == "relations" {
+		insert = d.insertRelated
+	}
+	if err := insert(ctx, from, to, size); err != nil {
 		return nil, err
 	}
 	if _, err := d.conn.Exec(ctx, "CHECKPOINT"); err != nil {
@@ -145,12 +156,19 @@ func runGrouping(ctx context.Context, o options, rep int, d *database, rec *reco
 			return rs, fmt.Errorf("%s: %w", p.name, err)
 		}
 		r.Grouping, r.Rep = grouping, rep
-		if p.product {
-			r.Ratio = r.PerSec / refs[p.sink]
-		} else {
+		if p.reference {
 			refs[p.sink] = r.PerSec
+		} else {
+			r.Ratio = r.PerSec / refs[p.sink]
 		}
 		rs = append(rs, r)
+		if grouping == "relations" && !p.reference {
+			if r, err = measureLive(ctx, o, p, d, rec, size, ids); err != nil {
+				return rs, fmt.Errorf("%s live: %w", p.name, err)
+			}
+			r.Grouping, r.Rep = "live", rep
+			rs = append(rs, r)
+		}
 		if err := d.dropSlot(ctx, p.slot); err != nil {
 			return rs, err
 		}
@@ -161,6 +179,7 @@ func runGrouping(ctx context.Context, o options, rep int, d *database, rec *reco
 // measure lets one peer read the backlog.
 func measure(ctx context.Context, o options, p peer, rec *recorder, from, to int64) (r result, err error) {
 	rows := int(to - from + 1)
+	rec.related = p.payload == related
 	rec.expect(from, to)
 	stop, err := p.receive(ctx, o, rec)
 	if err != nil {
@@ -171,6 +190,33 @@ func measure(ctx context.Context, o options, p peer, rec *recorder, from, to int
 	if err != nil {
 		return r, err
 	}
+	return await(ctx, o, p, rec, proc, rows)
+}
+
+// measureLive writes rows while the product reads.
+func measureLive(ctx context.Context, o options, p peer, d *database, rec *recorder, size int, ids *int64) (r result, err error) {
+	from := *ids + 1000
+	to := from + int64(o.rows) - 1
+	*ids = to + 1
+	rec.related = true
+	rec.expect(from, to)
+	stop, err := p.receive(ctx, o, rec)
+	if err != nil {
+		return r, err
+	}
+	defer stop()
+	proc, err := p.start(o)
+	if err != nil {
+		return r, err
+	}
+	written := make(chan error, 1)
+	go func() { written <- d.insertRelated(ctx, from, to, size) }()
+	r, err = await(ctx, o, p, rec, proc, o.rows)
+	return r, errors.Join(err, <-written)
+}
+
+// await waits until all rows are there, and says how it was.
+func await(ctx context.Context, o options, p peer, rec *recorder, proc *process, rows int) (r result, err error) {
 	if err := arrived(ctx, rec, proc, rows); err != nil {
 		_, _ = proc.stop()
 		return r, err
@@ -182,8 +228,10 @@ func measure(ctx context.Context, o options, p peer, rec *recorder, from, to int
 	case <-ctx.Done():
 	}
 	c := rec.counts()
+	queries, hits, misses := lookups(ctx, p.ops)
 	anon, err := proc.stop()
 	r = result{
+		Queries: queries, HitRate: hits / max(1, hits+misses), Stale: c.stale,
 		Peer: p.name, Rows: rows, Received: c.unique, Dups: c.dups, Back: c.back, Strange: c.strange,
 		HWM: hwm, Anon: anon, CPU: cpu / float64(max(1, c.unique)) * 1e5, checked: o.ordering == "customer" || !p.product,
 	}
@@ -277,4 +325,33 @@ func measureLimits(ctx context.Context, o options, d *database, rec *recorder, u
 		return rs, err
 	}
 	return rs, add("post", b)
+}
+
+// lookups reads the product's counters of related rows.
+func lookups(ctx context.Context, ops string) (queries int, hits, misses float64) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+ops+"/metrics", nil)
+	if err != nil {
+		return 0, 0, 0
+	}
+	resp, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return 0, 0, 0
+	}
+	defer resp.Body.Close()
+	for s := bufio.NewScanner(resp.Body); s.Scan(); {
+		name, text, _ := strings.Cut(s.Text(), " ")
+		v, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			continue
+		}
+		switch name {
+		case `waltrigger_lookups_total{source="bench"}`:
+			queries = int(v)
+		case `waltrigger_lookup_hits_total{source="bench"}`:
+			hits = v
+		case `waltrigger_lookup_misses_total{source="bench"}`:
+			misses = v
+		}
+	}
+	return queries, hits, misses
 }

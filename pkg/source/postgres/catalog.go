@@ -24,7 +24,7 @@ var identityOf = `case when c.relkind = 'p' and c.relreplident = 'f' and exists(
 
 var tablesQuery = fmt.Sprintf(`
 select c.oid, n.nspname::text, c.relname::text, (%[1]s)::text, c.relkind = 'p', c.relispartition,
-  n.nspname = any(pg_catalog.current_schemas(false)), %[2]s,
+  n.nspname = any(pg_catalog.current_schemas(false)), not pg_catalog.has_table_privilege(c.oid, 'select'), %[2]s,
   array(select a.attname::text from pg_catalog.pg_index i join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey::int2[])
     where i.indrelid = c.oid and i.indisprimary order by pg_catalog.array_position(i.indkey::int2[], a.attnum)),
   array(select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -35,18 +35,26 @@ from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamesp
 where %[3]s order by 2, 3`, identityOf, usableTree, userTables, wholeSQL)
 
 const columnsQuery = `
-select c.oid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' and not (@gen::bool and a.attgenerated = 's')
+select c.oid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' and not (@gen::bool and a.attgenerated = 's'),
+  case when a.atttypid in (20, 21, 23) then 'int' when a.atttypid in (25, 1043) and coalesce(o.collisdeterministic, true) then 'text'
+    when a.atttypid in (16, 17, 1082, 1114, 1184, 2950) then a.atttypid::text else '' end
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+left join pg_catalog.pg_collation o on o.oid = a.attcollation
 where ` + userTables + ` order by c.oid, a.attnum`
 
+// Of a foreign key that refers to a partitioned table there is one more for each
+// partition: these are left out.
 const foreignKeysQuery = `
 select c.oid, k.conname::text, rn.nspname::text, r.relname::text,
   array(select a.attname::text from unnest(k.conkey) with ordinality u(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.n order by u.i),
-  array(select a.attname::text from unnest(k.confkey) with ordinality u(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.n order by u.i)
+  array(select a.attname::text from unnest(k.confkey) with ordinality u(n, i) join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.n order by u.i),
+  exists(select from pg_catalog.pg_index i where i.indrelid = k.conrelid and i.indisvalid and i.indpred is null and (i.indkey::int2[])[0:cardinality(k.conkey)-1] @> k.conkey),
+  exists(select from pg_catalog.pg_index i where i.indrelid = k.conrelid and i.indisvalid and i.indisunique and i.indimmediate and i.indpred is null
+    and i.indnkeyatts = cardinality(k.conkey) and (i.indkey::int2[])[0:i.indnkeyatts-1] @> k.conkey)
 from pg_catalog.pg_constraint k join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_class r on r.oid = k.confrelid join pg_catalog.pg_namespace rn on rn.oid = r.relnamespace
-where k.contype = 'f' and ` + userTables + ` order by c.oid, k.conname`
+where k.contype = 'f' and not exists(select from pg_catalog.pg_constraint w where w.oid = k.conparentid and w.conrelid = k.conrelid) and ` + userTables + ` order by c.oid, k.conname`
 
 // Tables implements source.Catalog.
 func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
@@ -95,7 +103,7 @@ func readCatalog(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]source.T
 		var oid uint32
 		var identity string
 		var whole *string
-		err = row.Scan(&oid, &t.Schema, &t.Name, &identity, &t.Partitioned, &t.Leaf, &t.InSearchPath, &t.IdentityUsable, &t.PrimaryKey, &t.OldColumns, &whole)
+		err = row.Scan(&oid, &t.Schema, &t.Name, &identity, &t.Partitioned, &t.Leaf, &t.InSearchPath, &t.Unreadable, &t.IdentityUsable, &t.PrimaryKey, &t.OldColumns, &whole)
 		if whole != nil {
 			t.WholeOldRow = *whole
 		}
@@ -121,7 +129,7 @@ func readColumns(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, tables []so
 	}
 	var oid uint32
 	var c source.ColumnInfo
-	_, err = pgx.ForEachRow(rows, []any{&oid, &c.Name, &c.Type, &c.NotNull, &c.Generated}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &c.Name, &c.Type, &c.NotNull, &c.Generated, &c.Equal}, func() error {
 		if i, ok := at[oid]; ok {
 			tables[i].Columns = append(tables[i].Columns, c)
 		}
@@ -137,7 +145,7 @@ func readForeignKeys(ctx context.Context, tx pgx.Tx, tables []source.TableInfo, 
 	}
 	var oid uint32
 	var k source.ForeignKey
-	_, err = pgx.ForEachRow(rows, []any{&oid, &k.Name, &k.RefTable.Schema, &k.RefTable.Name, &k.Columns, &k.RefColumns}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &k.Name, &k.RefTable.Schema, &k.RefTable.Name, &k.Columns, &k.RefColumns, &k.Indexed, &k.Unique}, func() error {
 		if i, ok := at[oid]; ok {
 			tables[i].ForeignKeys = append(tables[i].ForeignKeys, k)
 			k.Columns, k.RefColumns = nil, nil

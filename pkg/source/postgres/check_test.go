@@ -80,6 +80,7 @@ func TestCheckMends(t *testing.T) {
 
 // TestCheckSettings: settings of the server that shorten what may be waited for.
 func TestCheckSettings(t *testing.T) {
+	t.Parallel()
 	for major, want := range map[int][]string{15: {"max_slot_wal_keep_size is 64MB"}, 18: {"idle_replication_slot_timeout is 1h", "synchronized_standby_slots is nobody", "SQL_ASCII"}} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()

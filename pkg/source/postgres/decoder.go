@@ -38,6 +38,7 @@ type decoder struct {
 
 	batch source.Batch
 	bytes int
+	begun []sentTx // begun since the last batch was taken
 	slab  []change.Value
 
 	tx      *change.Tx // being decoded; nil between transactions
@@ -233,6 +234,7 @@ func (d *decoder) begin(p *parser) error {
 	if d.tx == nil {
 		d.tx = &change.Tx{Position: change.Position(text(buf[:n])), Seq: uint64(at)}
 	}
+	d.begun = append(d.begun, sentTx{at, xid})
 	if d.tx.Committed.IsZero() {
 		d.tx.ID = text(buf[n:])
 		d.tx.Committed = time.Unix(epoch+micros/1e6, micros%1e6*1e3).UTC()

@@ -71,6 +71,7 @@ func (p *pair) caughtUp(t *testing.T, primary, standby *pgx.Conn) {
 // TestFailover: a standby that has received everything takes over, with the slot. Reading
 // goes on; what it writes has positions of its timeline.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	for _, major := range []int{17, 18} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
@@ -191,6 +192,7 @@ func TestRewound(t *testing.T) {
 
 // TestStandbySource tails a standby, and goes on when that becomes a primary.
 func TestStandbySource(t *testing.T) {
+	t.Parallel()
 	for _, major := range []int{16, 17, 18} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
@@ -245,7 +247,7 @@ func TestStandbySource(t *testing.T) {
 			if c := r.row(); c.After[0].Text != "2" || c.Tx.Seq < seq {
 				t.Errorf("got %s at %s", show(c, c.After), c.Tx.Position)
 			}
-			got, err := r.Rows(context.Background(), source.TableName{Schema: "public", Name: "sale"}, []string{"id"}, [][]string{{"2"}})
+			got, err := r.Rows(context.Background(), source.Query{Table: names("sale")[0], Columns: []string{"id"}, Keys: [][]string{{"2"}}})
 			if err != nil || len(got.Rows) != 1 || got.Seq <= seq {
 				t.Errorf("rows %+v, %v", got, err)
 			}

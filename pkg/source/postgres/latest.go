@@ -37,14 +37,14 @@ func (s *Source) Latest(ctx context.Context, table source.TableName) (source.Row
 // latest builds the query for one row, by the index of the primary key.
 func (sh *shape) latest() string {
 	quoted := func(i int) string { return pgx.Identifier{sh.table.Columns[i].Name}.Sanitize() }
-	var list, order []string
+	list, order := []string{"1"}, []string(nil) // as of the first key of a query
 	for i := range sh.table.Columns {
 		list = append(list, quoted(i))
 	}
 	for _, k := range sh.table.Key {
 		order = append(order, quoted(k)+" desc")
 	}
-	sql := "select " + strings.Join(list, ", ") + " from " + pgx.Identifier{sh.table.Schema, sh.table.Name}.Sanitize()
+	sql := "select " + strings.Join(list, ", ") + " from " + sh.from
 	if len(order) > 0 {
 		sql += " order by " + strings.Join(order, ", ")
 	}

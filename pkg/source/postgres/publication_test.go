@@ -263,14 +263,14 @@ func TestTables(t *testing.T) {
 		if !slices.IsSortedFunc(list, func(a, b source.TableInfo) int { return strings.Compare(a.String(), b.String()) }) {
 			t.Error("not sorted")
 		}
-		if info := got["far.away"]; info.InSearchPath || strings.Join(info.PrimaryKey, " ") != "a b" || info.Columns[2] != (source.ColumnInfo{Name: "note", Type: "character varying(20)", NotNull: true}) {
+		if info := got["far.away"]; info.InSearchPath || strings.Join(info.PrimaryKey, " ") != "a b" || info.Columns[2] != (source.ColumnInfo{Name: "note", Type: "character varying(20)", NotNull: true, Equal: "text"}) {
 			t.Errorf("far.away: %+v", info)
 		}
 		info := got["public.refers"]
 		if len(info.ForeignKeys) != 1 || !info.InSearchPath || !info.Columns[3].Generated {
 			t.Fatalf("public.refers: %+v", info)
 		}
-		if k := info.ForeignKeys[0]; k.Name != "refers_fkey" || k.RefTable.String() != "far.away" || strings.Join(k.Columns, " ") != "y x" || strings.Join(k.RefColumns, " ") != "a b" {
+		if k := info.ForeignKeys[0]; k.Name != "refers_fkey" || k.RefTable.String() != "far.away" || strings.Join(k.Columns, " ") != "y x" || strings.Join(k.RefColumns, " ") != "a b" || k.Indexed {
 			t.Errorf("foreign key %+v", k)
 		}
 		for name, want := range map[string]bool{"good": true, "keyless": false, "whole": true, "lazy": false, "silent": false, "uniq": true, "parts": true, "parts1": true, "halves": false} {
@@ -309,6 +309,49 @@ func TestTables(t *testing.T) {
 		}
 		if _, there := got["public.seen"]; there {
 			t.Error("a view is listed")
+		}
+	})
+}
+
+// TestTablesForRelations tells what following foreign keys has to know.
+func TestTablesForRelations(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(`create collation any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+			create table base (id int primary key, code text collate any_case unique, amount numeric unique, name varchar(9) unique, day date, fixed char(3));
+			create table refers (id bigint primary key, base_id int references base, code text collate any_case references base (code), name text references base (name));
+			create table parts (id int primary key) partition by range (id); create table part partition of parts for values from (0) to (100);
+			create table refersparts (id int primary key, part_id int references parts unique);
+			create index on refers (name, id); create index on refers (base_id) where base_id > 5`)
+		role := "reads_" + db.name
+		db.exec("create role " + role + " login password 'x'; grant select on base to " + role)
+		t.Cleanup(func() { execOn(t, db.server, "drop role "+role) })
+		t.Cleanup(func() { db.exec("drop owned by " + role) })
+		cfg := db.config()
+		cfg.URL = strings.Replace(cfg.URL, "postgres:postgres@", role+":x@", 1)
+		s := newSource(t, cfg)
+		defer s.Close()
+		list, err := s.Tables(context.Background())
+		if err != nil || len(list) != 5 {
+			t.Fatalf("%d tables, error %v", len(list), err)
+		}
+		base, refers := list[0], list[3]
+		if k := list[4].ForeignKeys; len(k) != 1 || k[0].RefTable.Name != "parts" || !k[0].Unique || !k[0].Indexed {
+			t.Errorf("foreign keys %+v to a partitioned table", k)
+		}
+		if base.Unreadable || !refers.Unreadable {
+			t.Errorf("unreadable: base %v, refers %v", base.Unreadable, refers.Unreadable)
+		}
+		equal := map[string]string{}
+		for _, c := range append(base.Columns, refers.Columns[1]) {
+			equal[c.Name] = c.Equal
+		}
+		if equal["id"] == "" || equal["id"] != equal["base_id"] || equal["name"] == "" || equal["day"] == "" || equal["code"] != "" || equal["amount"] != "" || equal["fixed"] != "" {
+			t.Errorf("equal %v", equal)
+		}
+		for _, k := range refers.ForeignKeys {
+			if want := k.Columns[0] == "name"; k.Indexed != want || k.Unique {
+				t.Errorf("%s: indexed %v, unique %v", k.Name, k.Indexed, k.Unique)
+			}
 		}
 	})
 }

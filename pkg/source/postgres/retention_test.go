@@ -16,29 +16,34 @@ import (
 // TestInvalidated: a slot that the server is about to give up is told of; once it has,
 // the source stops for good, while it reads and at the next start, and can go on from now.
 func TestInvalidated(t *testing.T) {
+	t.Parallel()
 	for _, major := range []int{14, 18} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t, major, nil, "-c max_slot_wal_keep_size=64MB -c min_wal_size=32MB -c max_wal_size=32MB").start()
 			app := s.connect("postgres")
 			execOn(t, app, "create table sale (id int primary key, body text); create table other (body text); alter table other alter body set storage external")
-			fill := func() {
+			fill := func() { // 4 MB
 				t.Helper()
-				execOn(t, app, "insert into other select repeat('x', 1000000) from generate_series(1, 16)")
+				execOn(t, app, "insert into other select repeat('x', 1000000) from generate_series(1, 4)")
 			}
 			cfg, st := Config{Name: "shop", URL: s.dsn, Slot: "shop"}, &memory{}
 			r := start(t, cfg, st, "sale")
 			execOn(t, app, "insert into sale values (1, 'never acknowledged')")
 			r.row()
-			for !strings.Contains(r.Status().Detail, "max_slot_wal_keep_size") { // nobody takes what comes
-				fill()
-				r.suspect()
-				if r.Status().RetainedBytes > 1<<30 {
-					t.Fatalf("nothing is said: %+v", r.Status())
+			for range 16 {
+				fill() // and nobody takes what comes
+				if err := r.look(context.Background()); err != nil {
+					t.Fatal(err)
 				}
-				<-time.After(50 * time.Millisecond) // the watch looks
+				if strings.Contains(r.Status().Detail, "max_slot_wal_keep_size") {
+					break
+				}
 			}
-			for range 12 {
+			if st := r.Status(); !strings.Contains(st.Detail, "max_slot_wal_keep_size") || st.RetainedBytes < 30<<20 {
+				t.Errorf("nothing is said of a slot under strain: %+v", st)
+			}
+			for range 40 {
 				fill()
 				execOn(t, app, "checkpoint")
 			}
@@ -112,6 +117,7 @@ func TestOldTransactions(t *testing.T) {
 // In its long form it takes ten minutes; in the short one the server, which lets go of log
 // every 15 seconds, is made to do so every second.
 func TestIdleForLong(t *testing.T) {
+	t.Parallel()
 	rounds, majors := 12, []int{17}
 	if soak() {
 		rounds, majors = 600, []int{14, 15, 16, 17, 18}

@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,209 +16,206 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
-const (
-	shapeFor   = 5 * time.Second       // how long a table's columns are believed without asking
-	rowsSettle = 25 * time.Millisecond // how long Rows waits for writers of the moment
-)
-
-// shape is a table as the catalog has it, for Rows.
-type shape struct {
-	relation
-	casts []string // of table.Columns: the type as an SQL name
-	read  time.Time
-}
-
-// reader answers Rows. It has a connection of its own: nobody else waits for it.
-type reader struct {
-	conn   *shared
-	types  *types // guarded by conn's turn, as shapes is
-	shapes map[source.TableName]*shape
-}
-
-const shapeQuery = `
-select a.attname::text, a.atttypid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),
-  exists(select from pg_catalog.pg_index i where i.indrelid = a.attrelid and i.indisprimary and a.attnum = any(i.indkey::int2[]))
-from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid join pg_catalog.pg_namespace n on n.oid = t.typnamespace
-where a.attrelid = (select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace s on s.oid = c.relnamespace where s.nspname = $1 and c.relname = $2)
-  and a.attnum > 0 and not a.attisdropped order by a.attnum`
-
-func (r *reader) shape(ctx context.Context, c *pgx.Conn, name source.TableName) (*shape, error) {
-	r.types.serve(c.PgConn())
-	old := r.shapes[name]
-	if old != nil && time.Since(old.read) < shapeFor {
-		return old, nil
-	}
-	rows, err := c.Query(ctx, shapeQuery, name.Schema, name.Name)
-	if err != nil {
-		return nil, err
-	}
-	sh := &shape{read: time.Now()}
-	var columns []change.Column
-	var oids []uint32
-	var key []int
-	var col, cast string
-	var oid uint32
-	var primary bool
-	if _, err = pgx.ForEachRow(rows, []any{&col, &oid, &cast, &primary}, func() error {
-		if primary {
-			key = append(key, len(columns))
-		}
-		columns = append(columns, change.Column{Name: col, Identity: primary})
-		sh.casts, oids = append(sh.casts, cast), append(oids, oid)
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	if len(columns) == 0 {
-		return nil, &source.TableError{Table: name, Reason: "it does not exist", Mend: "create it"}
-	}
-	if unknown := slices.DeleteFunc(slices.Clone(oids), r.types.final); len(unknown) > 0 {
-		if err := r.types.load(ctx, c, unknown); err != nil {
-			return nil, err
-		}
-	}
-	for i, oid := range oids {
-		sh.relation.types = append(sh.relation.types, r.types.get(oid))
-		columns[i].Type = sh.relation.types[i].name
-	}
-	sh.table = change.NewTable(name.Schema, name.Name, columns, key, len(key) > 0, change.IdentityDefault)
-	if old != nil && sameTable(old.table, sh.table) {
-		sh.table = old.table
-	}
-	r.shapes[name] = sh
-	return sh, nil
-}
+// unseenFor is how long Rows waits for a commit that is in the log to become visible.
+const unseenFor = 2 * time.Second
 
 // Rows implements source.Catalog. The values are decoded exactly as those of the log.
-//
-// Seq is the end of the log before the rows were read, if nobody who held a write lock
-// on the table then was still at it when they were read: a transaction's commit is in
-// the log a moment before it can be seen, and it keeps its locks until it can. Else
-// Seq is 0, which promises nothing.
-func (s *Source) Rows(ctx context.Context, table source.TableName, columns []string, keys [][]string) (source.RowSet, error) {
-	out := source.RowSet{}
-	if len(keys) == 0 || len(columns) == 0 {
-		return out, errors.New("read rows: no keys")
-	}
-	err := s.reader.conn.do(ctx, func(c *pgx.Conn) error {
-		sh, err := s.reader.shape(ctx, c, table)
-		if err != nil {
-			return err
-		}
-		out.Table = sh.table
-		if err = readRows(ctx, c, sh, columns, keys, &out); err != nil {
-			delete(s.reader.shapes, table) // perhaps it changed just now
-		}
-		return err
+func (s *Source) Rows(ctx context.Context, q source.Query) (source.RowSet, error) {
+	out := source.RowSet{Of: []int{}}
+	err := s.read(ctx, q, (*shape).selection, func(sh *shape, res *pgconn.Result, seq, until lsn) error {
+		out.Table, out.Seq, out.Until = sh.table, uint64(seq), uint64(until)
+		return sh.decode(res, &out)
 	})
 	if err != nil {
-		return source.RowSet{}, fmt.Errorf("read rows of %s: %w", table, err)
+		return source.RowSet{}, fmt.Errorf("read rows of %s: %w", q.Table, err)
 	}
 	return out, nil
 }
 
-var settledQuery = `
-with p as materialized (select ` + insertEnd + ` as at),
-tree as (select relid as oid from ` + fmt.Sprintf(below, "$1::regclass") + ` t)
-select p.at::text, (select count(*) from pg_catalog.pg_locks l where p.at is not null and l.locktype = 'relation' and l.relation in (select oid from tree)
-  and l.granted and l.mode in ` + writeLocks + ` and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())) from p`
-
-func readRows(ctx context.Context, c *pgx.Conn, sh *shape, columns []string, keys [][]string, out *source.RowSet) error {
-	sql, params, err := sh.selection(columns, keys)
-	if err != nil {
-		return err
-	}
-	table := pgx.Identifier{sh.table.Schema, sh.table.Name}.Sanitize()
-	name := []source.TableName{{Schema: sh.table.Schema, Name: sh.table.Name}}
-	var at string
-	var writers int
-	if err := c.QueryRow(ctx, settledQuery, table).Scan(&at, &writers); err != nil {
-		return err
-	}
-	if writers > 0 {
-		open, err := readHolders(ctx, c, name)
-		for until := time.Now().Add(rowsSettle); err == nil && len(open) > 0 && time.Now().Before(until); {
-			open, _, err = readOpen(ctx, c, open)
-			if len(open) > 0 {
-				pause(ctx, time.Millisecond)
+// Counts implements source.Catalog.
+func (s *Source) Counts(ctx context.Context, q source.Query) (source.CountSet, error) {
+	out := source.CountSet{Counts: make([]int64, len(q.Keys))}
+	err := s.read(ctx, q, (*shape).counting, func(_ *shape, res *pgconn.Result, seq, until lsn) error {
+		out.Seq, out.Until = uint64(seq), uint64(until)
+		for _, raw := range res.Rows {
+			of, err := number(raw[0])
+			if err != nil {
+				return err
+			}
+			if out.Counts[of], err = strconv.ParseInt(string(raw[1]), 10, 64); err != nil {
+				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return source.CountSet{}, fmt.Errorf("count rows of %s: %w", q.Table, err)
+	}
+	return out, nil
+}
+
+// number reads the place of a key, which the server counts from 1.
+func number(text []byte) (int, error) {
+	n, err := strconv.Atoi(string(text))
+	return n - 1, err
+}
+
+// read runs the query that build makes of q, and hands over its answer.
+func (s *Source) read(ctx context.Context, q source.Query, build func(*shape, source.Query) string, take func(sh *shape, res *pgconn.Result, seq, until lsn) error) error {
+	if len(q.Keys) == 0 || len(q.Columns) == 0 {
+		return errors.New("no keys")
+	}
+	return s.reader.conn.do(ctx, func(c *pgx.Conn) error {
+		sh, err := s.reader.shape(ctx, c, q.Table)
 		if err != nil {
 			return err
 		}
-		if len(open) > 0 {
-			at = "0/0"
+		params, err := sh.params(q)
+		if err != nil {
+			return err
 		}
-	}
-	seq, err := parseLSN(at)
-	if err != nil {
-		return err
-	}
-	out.Seq = uint64(seq)
-	res := c.PgConn().ExecParams(ctx, sql, params, nil, nil, nil).Read()
-	if res.Err != nil {
-		return res.Err
-	}
-	return sh.decode(res, out)
+		res, seq, until, err := s.ask(ctx, c, build(sh, q), params)
+		if err != nil {
+			delete(s.reader.shapes, q.Table) // perhaps it changed just now
+			return err
+		}
+		return take(sh, res, seq, until)
+	})
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+const (
+	snapshotQuery = "select " + snapshotText
+	tipQuery      = "select " + insertEnd + "::text"
+)
+
+// ask runs a query such that it shows what Run has sent by now. A commit is in the log a
+// moment before the server lets others see it. So the query goes after one for a
+// snapshot, and is asked again if that does not show all that was sent; it shows what
+// the snapshot shows, and perhaps more, but nothing that is in the log behind until,
+// which is asked for last. All three go in one round trip.
+func (s *Source) ask(ctx context.Context, c *pgx.Conn, sql string, params [][]byte) (res *pgconn.Result, seq, until lsn, err error) {
+	for deadline := time.Now().Add(unseenFor); ; {
+		newest := s.sent.newest()
+		var b pgconn.Batch
+		b.ExecParams(snapshotQuery, nil, nil, nil, nil)
+		b.ExecParams(sql, params, nil, nil, nil)
+		b.ExecParams(tipQuery, nil, nil, nil, nil)
+		all, err := c.PgConn().ExecBatch(ctx, &b).ReadAll()
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		if len(all) != 3 || len(all[0].Rows) != 1 || len(all[2].Rows) != 1 {
+			return nil, 0, 0, errors.New("answer is not complete")
+		}
+		if until, err = parseLSN(string(all[2].Rows[0][0])); err != nil {
+			return nil, 0, 0, err
+		}
+		seen, err := s.sent.shownBy(string(all[0].Rows[0][0]), newest)
+		if seen || err != nil {
+			return all[1], newest + 1, until, err
+		}
+		if time.Now().After(deadline) {
+			return nil, 0, 0, errors.New("a transaction that is in the log cannot be seen yet: does its commit wait for a synchronous standby?")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, 0, 0, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 
 func (sh *shape) decode(res *pgconn.Result, out *source.RowSet) error {
 	for _, raw := range res.Rows {
-		if len(raw) != len(sh.relation.types) {
-			return fmt.Errorf("row has %d columns, want %d", len(raw), len(sh.relation.types))
+		if len(raw) != len(sh.relation.types)+1 {
+			return fmt.Errorf("row has %d columns, want %d", len(raw)-1, len(sh.relation.types))
 		}
-		row := make([]change.Value, len(raw))
-		for i, text := range raw {
+		of, err := number(raw[0])
+		if err != nil {
+			return err
+		}
+		row := make([]change.Value, len(raw)-1)
+		for i, text := range raw[1:] {
 			if text == nil {
 				row[i].Kind = change.Null
 			} else {
 				row[i] = sh.relation.types[i].value(text) // text is a copy of its own
 			}
 		}
-		out.Rows = append(out.Rows, row)
+		out.Rows, out.Of = append(out.Rows, row), append(out.Of, of)
 	}
 	return nil
 }
 
-// selection builds the query for keys, one array parameter a column.
-func (sh *shape) selection(columns []string, keys [][]string) (sql string, params [][]byte, err error) {
-	var list, named, arrays []string
-	for _, c := range sh.table.Columns {
-		list = append(list, pgx.Identifier{c.Name}.Sanitize())
-	}
-	for n, name := range columns {
+// params are the keys of q, one array a column.
+func (sh *shape) params(q source.Query) ([][]byte, error) {
+	var params [][]byte
+	for n, name := range q.Columns {
 		i := sh.table.Lookup(name)
 		if i < 0 || sh.table.Columns[i].Name != name {
-			return "", nil, fmt.Errorf("column %q does not exist", name)
+			return nil, fmt.Errorf("column %q does not exist", name)
 		}
 		array := []byte{'{'}
-		for k, key := range keys {
-			if len(key) != len(columns) {
-				return "", nil, fmt.Errorf("key %d has %d values, want %d", k, len(key), len(columns))
+		for k, key := range q.Keys {
+			if len(key) != len(q.Columns) {
+				return nil, fmt.Errorf("key %d has %d values, want %d", k, len(key), len(q.Columns))
 			}
 			if k > 0 {
 				array = append(array, ',')
 			}
+			var err error
 			if array, err = sh.relation.types[i].appendKey(array, key[n]); err != nil {
-				return "", nil, fmt.Errorf("column %q: %w", name, err)
+				return nil, fmt.Errorf("column %q: %w", name, err)
 			}
 		}
 		params = append(params, append(array, '}'))
-		named = append(named, pgx.Identifier{name}.Sanitize())
-		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", n+1, sh.casts[i]))
 	}
-	from := "select " + strings.Join(list, ", ") + " from " + pgx.Identifier{sh.table.Schema, sh.table.Name}.Sanitize() + " where "
-	if len(columns) == 1 {
-		return from + named[0] + " = any(" + arrays[0] + ")", params, nil
+	return params, nil
+}
+
+// keyed is the FROM item of the keys, k, and the condition that puts them to rows of t.
+func (sh *shape) keyed(q source.Query) (keys, on string) {
+	var arrays, names, conds []string
+	for n, name := range q.Columns {
+		c := "c" + strconv.Itoa(n)
+		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", n+1, sh.casts[sh.table.Lookup(name)]))
+		names = append(names, c)
+		conds = append(conds, "t."+pgx.Identifier{name}.Sanitize()+" = k."+c)
 	}
-	return from + "(" + strings.Join(named, ", ") + ") in (select * from unnest(" + strings.Join(arrays, ", ") + "))", params, nil
+	return "unnest(" + strings.Join(arrays, ", ") + ") with ordinality k(" + strings.Join(names, ", ") + ", n)", strings.Join(conds, " and ")
+}
+
+// selection builds the query for rows: the number of the key, then the columns.
+func (sh *shape) selection(q source.Query) string {
+	keys, on := sh.keyed(q)
+	columns, order := "", ""
+	for _, c := range sh.table.Columns {
+		columns += ", t." + pgx.Identifier{c.Name}.Sanitize()
+	}
+	if q.First {
+		for _, k := range sh.table.Key {
+			order += ", t." + pgx.Identifier{sh.table.Columns[k].Name}.Sanitize()
+		}
+		order = strings.Replace(order, ",", " order by", 1)
+	}
+	switch {
+	case q.Limit <= 0:
+		return "select k.n" + columns + " from " + keys + " join " + sh.from + " t on " + on
+	case !sh.indexed(q.Columns): // read it once, not once a key
+		return `select t."#n"` + columns + ` from (select k.n as "#n", t.*, row_number() over (partition by k.n` + order + `) as "#i" from ` +
+			keys + " join " + sh.from + ` t on ` + on + `) t where t."#i" <= ` + strconv.Itoa(q.Limit)
+	}
+	rows := "select * from " + sh.from + " t where " + on
+	if order != "" { // the fence keeps the planner from walking through the primary key instead
+		rows = "select * from (" + rows + " offset 0) t" + order
+	}
+	return "select k.n" + columns + " from " + keys + " cross join lateral (" + rows + " limit " + strconv.Itoa(q.Limit) + ") t"
+}
+
+// counting builds the query for counts: the number of the key, then the count.
+func (sh *shape) counting(q source.Query) string {
+	keys, on := sh.keyed(q)
+	return "select k.n, count(*) from " + keys + " join " + sh.from + " t on " + on + " group by k.n"
 }
 
 // appendKey appends the canonical text of a value of type t as an array element.

@@ -34,7 +34,8 @@ type Source struct {
 	log       *slog.Logger
 	admin     *shared // Prepare, the catalog for callers, the watch
 	lookup    *shared // the reader of the log
-	reader    *reader // Rows
+	reader    *reader // Rows and Counts
+	sent      sent
 	types     *typeLog
 	patience  time.Duration // of Run's goroutine: wal_sender_timeout of the next connection
 	server    atomic.Pointer[identified]
@@ -163,6 +164,7 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 	s.acked.Store(uint64(dec.end.at))
 	s.received.Store(0)
 	s.tip.Store(0)
+	s.sent.reset()
 	watching, stop := context.WithCancel(ctx)
 	kick := make(chan error, 1)
 	done := make(chan struct{})

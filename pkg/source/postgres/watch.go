@@ -69,13 +69,16 @@ func (s *Source) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	return s.admin.do(ctx, func(c *pgx.Conn) error {
-		var tip string
+		var tip, snap string
 		var standby bool
-		if err := c.QueryRow(ctx, "select "+logEnd+"::text, pg_catalog.pg_is_in_recovery()").Scan(&tip, &standby); err != nil {
+		if err := c.QueryRow(ctx, "select "+logEnd+"::text, "+snapshotText+", pg_catalog.pg_is_in_recovery()").Scan(&tip, &snap, &standby); err != nil {
 			return fmt.Errorf("read end of log: %w", err)
 		}
 		if known := s.server.Load(); known != nil && known.standby && !standby {
 			return errPromoted
+		}
+		if _, err := s.sent.shownBy(snap, 0); err != nil {
+			return err
 		}
 		if l, err := parseLSN(tip); err == nil {
 			raise(&s.tip, uint64(l))

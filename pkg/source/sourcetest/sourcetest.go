@@ -54,6 +54,10 @@ func Run(t *testing.T, h Harness) {
 		{"barrier", testBarrier},
 		{"barrier without writers", testBarrierFree},
 		{"missing table", testMissingTable},
+		{"rows by key", testRows},
+		{"rows show what was read", testRowsShowWhatWasRead},
+		{"rows do not show what comes later", testUntil},
+		{"tables whose changes are in the log", testCarried},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, h.New(t)) })
 	}
