@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/egress"
@@ -39,6 +41,7 @@ type Config struct {
 	Settings      Settings                  `yaml:"settings"`
 	Egress        egress.Policy             `yaml:"egress"`
 	Delivery      Delivery                  `yaml:"delivery"`
+	History       History                   `yaml:"history"`
 	Triggers      []string                  `yaml:"triggers"` // patterns of files; relative ones start at the folder of the configuration
 
 	// Files are those that ${file:…} named.
@@ -130,6 +133,8 @@ type Delivery struct {
 	Retry         []Duration `yaml:"retry"`          // delays before the retries of a delivery that is refused
 	Park          Park       `yaml:"park"`
 	Dead          Dead       `yaml:"dead"`
+	Bodies        string     `yaml:"bodies"`    // kept of deliveries that are over: all, failed, none
+	KeepRows      bool       `yaml:"keep_rows"` // with what is kept, so that it can be rendered once more
 }
 
 // Park says when deliveries that cannot be sent are written to the store.
@@ -144,6 +149,15 @@ type Dead struct {
 	MaxAge   Duration `yaml:"max_age"`
 	MaxBytes int64    `yaml:"max_bytes"`
 }
+
+// History says how long, and how much of, what was delivered is kept.
+type History struct {
+	Keep     Duration `yaml:"keep"`      // 0 = none of it
+	MaxBytes int64    `yaml:"max_bytes"` // 0 = no bound
+}
+
+// bodies are the values of delivery.bodies.
+var bodies = map[string]deliver.Bodies{"all": deliver.AllBodies, "failed": deliver.FailedBodies, "none": deliver.NoBodies}
 
 //go:embed waltrigger.yaml
 var annotated []byte
@@ -165,8 +179,9 @@ func defaults() *Config {
 			MaxInFlight: 128, Queue: 4096, QueueBytes: 16 << 20, Window: 65536, RelatedBytes: 8 << 20, ShutdownGrace: Duration(25 * time.Second),
 			Retry: durations(deliver.DefaultBackoff.Schedule),
 			Park:  Park{After: Duration(deliver.DefaultPark.After), Slow: deliver.DefaultPark.Slow, MaxBytes: deliver.DefaultPark.MaxBytes},
-			Dead:  Dead{MaxAge: Duration(deliver.DefaultPark.DeadAge), MaxBytes: deliver.DefaultPark.DeadBytes},
+			Dead:  Dead{MaxAge: Duration(deliver.DefaultPark.DeadAge), MaxBytes: deliver.DefaultPark.DeadBytes}, Bodies: "all",
 		},
+		History: History{MaxBytes: 1 << 30},
 	}
 }
 
@@ -190,6 +205,8 @@ func (c *Config) Deliver() deliver.Config {
 	out.Park = deliver.ParkConfig{
 		After: d.Park.After.Std(), Slow: d.Park.Slow, MaxBytes: d.Park.MaxBytes, DeadAge: d.Dead.MaxAge.Std(), DeadBytes: d.Dead.MaxBytes,
 	}
+	out.History = deliver.HistoryConfig{Keep: c.History.Keep.Std(), MaxBytes: c.History.MaxBytes}
+	out.Bodies = bodies[d.Bodies]
 	return out
 }
 
@@ -223,6 +240,19 @@ func Load(path string, environ []string) (*Config, []string, error) {
 		return nil, nil, fmt.Errorf("read configuration: %w", err)
 	}
 	return parse(path, data, environ)
+}
+
+// ForSource is the configuration that consists of nothing but a source.
+func ForSource(name, url string) (*Config, error) {
+	text, err := yaml.Marshal(map[string]any{"sources": []map[string]string{{"name": name, "url": strings.ReplaceAll(url, "$", "$$")}}})
+	if err != nil {
+		return nil, fmt.Errorf("configure source: %w", err)
+	}
+	cfg, _, err := parse("", text, nil)
+	if es := Errors(nil); errors.As(err, &es) {
+		return nil, fmt.Errorf("%s: %s", strings.TrimPrefix(es[0].Path, "sources[0]."), es[0].Text)
+	}
+	return cfg, err
 }
 
 func parse(path string, data []byte, environ []string) (*Config, []string, error) {

@@ -165,7 +165,7 @@ w.yaml:26: delivery.window: "many" is no whole number
 w.yaml:26: delivery.queue: "1.5" is no whole number
 w.yaml:26: delivery.max_in_flight: must be from 1 to 10000
 w.yaml:26: delivery.related_bytes: must be from 65536 to 68719476736
-w.yaml:27: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, triggers`
+w.yaml:27: colour: there is no such setting; there are sources, store, admin, ops, brokers, actions, dynamic_values, settings, egress, delivery, history, triggers`
 	var kinds []string
 	for _, k := range all.Kinds {
 		if k.Name != "webhook" && !actionKind(k.Name) {
@@ -486,5 +486,17 @@ func TestFind(t *testing.T) {
 	}
 	if got, err := Find(""); got != "waltrigger.yaml" || err != nil {
 		t.Errorf("got %s %v", got, err)
+	}
+}
+
+func TestForSource(t *testing.T) {
+	cfg, err := ForSource("django", "postgres://u:a$b${c}@h/d")
+	if err != nil || len(cfg.Sources) != 1 || cfg.Sources[0].Name != "django" || string(cfg.Sources[0].URL) != "postgres://u:a$b${c}@h/d" {
+		t.Errorf("%v, %v", cfg, err)
+	}
+	for _, c := range [][2]string{{"a b", "postgres://h/d"}, {"a", "x://h/d"}, {"a", "postgres://u:hunter2@h:x/d"}, {"a", ""}} {
+		if _, err := ForSource(c[0], c[1]); err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "sources") {
+			t.Errorf("%v: %v", c, err)
+		}
 	}
 }

@@ -12,6 +12,12 @@ import (
 
 const prefix = "WALTRIGGER_"
 
+// Variables that say to the commands where the running daemon is: no settings of it.
+const (
+	APIURL   = prefix + "API_URL"
+	APIToken = prefix + "API_TOKEN"
+)
+
 func environment(environ []string) map[string]string {
 	m := make(map[string]string, len(environ))
 	for _, kv := range environ {
@@ -29,7 +35,7 @@ func environment(environ []string) map[string]string {
 func (l *loader) override(root *yaml.Node) {
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {
 		path, ok := strings.CutPrefix(name, prefix)
-		if !ok {
+		if !ok || name == APIURL || name == APIToken {
 			continue
 		}
 		o := &overrider{l: l, name: name, value: l.env[name]}

@@ -49,6 +49,7 @@ func (l *loader) validate(c *Config) {
 	l.settings(c)
 	l.egress(c)
 	l.delivery(c)
+	l.history(c)
 	for i, p := range c.Triggers {
 		if _, err := filepath.Match(p, ""); err != nil || p == "" {
 			l.at(index("triggers", i), "is no pattern of files such as triggers/*.yaml")
@@ -366,6 +367,9 @@ func (l *loader) delivery(c *Config) {
 	if d.Dead.MaxAge < 0 {
 		l.at("delivery.dead.max_age", "must not be negative")
 	}
+	if _, ok := bodies[d.Bodies]; !ok {
+		l.at("delivery.bodies", "must be all, failed or none")
+	}
 	if len(d.Retry) > maxRetries {
 		l.at("delivery.retry", "has more than %d items", maxRetries)
 	}
@@ -373,5 +377,18 @@ func (l *loader) delivery(c *Config) {
 		if delay <= 0 || delay.Std() > maxDelay {
 			l.at(fmt.Sprintf("delivery.retry[%d]", i), "must be more than 0 and at most %s", maxDelay)
 		}
+	}
+}
+
+func (l *loader) history(c *Config) {
+	h := c.History
+	if h.Keep < 0 {
+		l.at("history.keep", "must not be negative")
+	}
+	if h.MaxBytes < 0 || h.MaxBytes > 1<<50 {
+		l.at("history.max_bytes", "must be from 0 to %d", int64(1)<<50)
+	}
+	if h.Keep > 0 && c.Delivery.Park.MaxBytes == 0 {
+		l.at("history.keep", "needs delivery.park.max_bytes: what is replayed is parked until it is sent")
 	}
 }

@@ -6,7 +6,7 @@
 #   scripts/test.sh soak     only the Go tests, in their long forms (WALTRIGGER_TEST_SOAK=1)
 #
 # TEST_STEPS="lint go" runs some steps only: lint scripts go race golden django
-# helm image demo.
+# import helm image demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-all}
@@ -86,6 +86,7 @@ case $mode in
     step race race_tests
     [ ! -x scripts/golden.sh ] || step golden scripts/golden.sh check
     step django scripts/django.sh
+    step import scripts/django-import.sh
     step helm scripts/helm.sh
     step image scripts/image.sh check
     step demo env DEMO_ONCE=1 scripts/demo.sh
@@ -101,6 +102,6 @@ case $mode in
     export WALTRIGGER_TEST_SOAK=1
     timeout=6h step go go_test ./...
     ;;
-  *) sed -n '2,/^# helm/p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+  *) sed -n '2,/^# import/p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
 esac
 finish

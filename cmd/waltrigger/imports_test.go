@@ -10,11 +10,12 @@ import (
 // imports says which packages of this module each one may import. The way is one: what
 // a stage needs of another comes through an argument.
 var imports = map[string][]string{
-	"cmd/waltrigger": {"config", "pkg/daemon", "pkg/template"},
+	"cmd/waltrigger": {"config", "pkg/daemon", "pkg/django", "pkg/template"},
 	"config":         {"pkg/related", "pkg/source", "pkg/source/postgres", "pkg/payload", "pkg/deliver", "pkg/pipeline", "pkg/store", "pkg/api", "pkg/sink", "pkg/sink/all", "pkg/resolve", "pkg/egress", "pkg/trigger"},
 	"pkg/api":        {"pkg/trigger", "pkg/sink", "pkg/signal"},
 	"pkg/change":     {},
 	"pkg/deliver":    {"pkg/sink", "pkg/resolve"},
+	"pkg/django":     {"pkg/change", "pkg/payload", "pkg/source", "pkg/template", "pkg/trigger"},
 	"pkg/egress":     {},
 	"pkg/payload":    {"pkg/signal", "pkg/template", "pkg/change"},
 	"pkg/pipeline":   {"pkg/related", "pkg/source", "pkg/signal", "pkg/trigger", "pkg/deliver", "pkg/payload", "pkg/change"},

@@ -33,6 +33,9 @@ type Triggers interface {
 	// Replace puts t in the place of trigger id: see trigger.Inherit for what it takes
 	// over. If nothing changes, the revision stays.
 	Replace(ctx context.Context, id int64, t *trigger.Trigger, o WriteOptions) (trigger.Record, error)
+	// Pause has nothing of trigger id sent any more until it is resumed (mode "").
+	// *RefusedError says why it cannot be paused so.
+	Pause(ctx context.Context, id int64, mode trigger.Paused, o WriteOptions) (trigger.Record, error)
 	// Delete removes trigger id, if it has ifRevision (0 = any).
 	Delete(ctx context.Context, id, ifRevision int64) error
 }
@@ -54,8 +57,10 @@ func (e *UnavailableError) Error() string { return fmt.Sprintf("%s: %s", e.Code,
 
 // Deps is what the API answers from.
 type Deps struct {
-	Triggers  Triggers
-	Previewer Previewer
+	Triggers   Triggers
+	Deliveries Deliveries
+	Previewer  Previewer
+	Audit      Audit // nil = nobody keeps it
 	// Secret says which details and parameters of brokers are secrets.
 	Secret trigger.SecretParam
 	// Sources gives the state of each source, ordered as configured.

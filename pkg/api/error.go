@@ -22,7 +22,8 @@ type problem struct {
 	Code      string            `json:"code"` // short and stable
 	Detail    string            `json:"detail,omitempty"`
 	RequestID string            `json:"request_id,omitempty"`
-	Errors    []trigger.Problem `json:"errors,omitempty"` // everything that is wrong with the body
+	Errors    []trigger.Problem `json:"errors,omitempty"`   // everything that is wrong with the body
+	Earliest  *time.Time        `json:"earliest,omitempty"` // what was asked for is kept from then on only
 
 	RetryAfter time.Duration `json:"-"`
 }
@@ -55,6 +56,7 @@ func asProblem(err error) *problem {
 	var bad *trigger.InvalidError
 	var conflict *trigger.ConflictError
 	var unavailable *UnavailableError
+	var refused *RefusedError
 	var he *echo.HTTPError
 	switch {
 	case errors.As(err, &p):
@@ -69,6 +71,14 @@ func asProblem(err error) *problem {
 		}
 	case errors.As(err, &unavailable):
 		return &problem{Status: http.StatusServiceUnavailable, Code: unavailable.Code, Detail: unavailable.Detail, RetryAfter: max(unavailable.RetryAfter, time.Second)}
+	case errors.As(err, &refused):
+		p := &problem{Status: http.StatusConflict, Code: refused.Code, Detail: refused.Detail}
+		if !refused.Earliest.IsZero() {
+			p.Earliest = &refused.Earliest
+		}
+		return p
+	case errors.Is(err, ErrNoDelivery), errors.Is(err, ErrNoDestination):
+		return &problem{Status: http.StatusNotFound, Code: "not_found", Detail: err.Error()}
 	case errors.Is(err, trigger.ErrNotFound):
 		return &problem{Status: http.StatusNotFound, Code: "not_found", Detail: "there is no such trigger"}
 	case errors.Is(err, trigger.ErrStale):

@@ -87,9 +87,13 @@ func (a *api) adapt(rt route) echo.HandlerFunc {
 			}
 			return plain
 		}
-		res, err := rt.handle(r.Context(), &request{param, c.QueryParams(), r.Header, body})
+		req := &request{param, c.QueryParams(), r.Header, body}
+		res, err := rt.handle(r.Context(), req)
 		if err != nil {
 			return err
+		}
+		if rt.write && rt.method != http.MethodGet && a.Audit != nil {
+			a.note(r.Context(), rt.method, r.URL.Path, req, res)
 		}
 		return send(c.Response(), res)
 	}

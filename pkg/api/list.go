@@ -95,7 +95,7 @@ func parseQuery(v url.Values) (trigger.Query, error) {
 }
 
 // states are those of a trigger's status.
-var states = []string{string(trigger.Active), string(trigger.Activating), string(trigger.Pending), trigger.StateInactive, trigger.StateBroken}
+var states = []string{string(trigger.Active), string(trigger.Activating), string(trigger.Pending), trigger.StateInactive, trigger.StatePaused, trigger.StateBroken}
 
 // cursor is opaque to clients, so that it may come to mean more than an id.
 func cursor(id int64) string {

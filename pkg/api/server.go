@@ -176,6 +176,7 @@ type route struct {
 
 func (a *api) routes() []route {
 	const triggers, one, byName = "/api/action-triggers", "/api/action-triggers/:id", "/api/action-triggers/by-name/:name"
+	const deliveries, delivery = "/api/deliveries", "/api/deliveries/:id"
 	return []route{
 		{http.MethodGet, triggers, a.listTriggers, false, noBody},
 		{http.MethodPost, triggers, a.createTrigger, true, jsonBody},
@@ -191,6 +192,21 @@ func (a *api) routes() []route {
 		{http.MethodGet, one + "/shadow", a.listShadow, true, noBody},
 		{http.MethodGet, byName, a.getByName, false, noBody},
 		{http.MethodPut, byName, a.putByName, true, jsonBody},
+		{http.MethodPost, one + "/pause", a.pauseTrigger, true, maybeJSON},
+		{http.MethodPost, one + "/resume", a.resumeTrigger, true, noBody},
+		{http.MethodGet, one + "/history", a.listHistory, false, noBody},
+		{http.MethodPost, one + "/replay", a.replayTrigger, true, jsonBody},
+		{http.MethodGet, deliveries, a.listDeliveries, false, noBody},
+		{http.MethodPost, deliveries + "/retry", a.amendDeliveries(VerbRetry), true, jsonBody},
+		{http.MethodPost, deliveries + "/skip", a.amendDeliveries(VerbSkip), true, jsonBody},
+		{http.MethodPost, deliveries + "/erase", a.amendDeliveries(VerbErase), true, jsonBody},
+		{http.MethodGet, delivery, a.getDelivery, false, noBody},
+		{http.MethodDelete, delivery, a.eraseDelivery, true, noBody},
+		{http.MethodPost, delivery + "/retry", a.retryDelivery, true, maybeJSON},
+		{http.MethodPost, delivery + "/skip", a.skipDelivery, true, noBody},
+		{http.MethodGet, "/api/destinations", a.listDestinations, false, noBody},
+		{http.MethodPost, "/api/destinations/:id/retry-now", a.retryDestination, true, noBody},
+		{http.MethodGet, "/api/audit", a.listAudit, true, noBody},
 		{http.MethodGet, "/api/content-types", a.listContentTypes, false, noBody},
 		{http.MethodGet, "/api/sources", a.listSources, false, noBody},
 		{http.MethodGet, "/api/brokers", a.listBrokers, false, noBody},

@@ -84,6 +84,18 @@ func (s *service) Replace(ctx context.Context, id int64, t *trigger.Trigger, o a
 	return rec, s.store.UpdateTrigger(ctx, &rec, o.IfRevision)
 }
 
+func (s *service) Pause(ctx context.Context, id int64, mode trigger.Paused, o api.WriteOptions) (trigger.Record, error) {
+	rec, err := s.store.Trigger(ctx, id)
+	if err != nil || rec.Paused == mode {
+		return rec, err
+	}
+	if mode == trigger.PausedDrop && s.down {
+		return rec, &api.RefusedError{Code: "parking_off", Detail: "nothing is parked"}
+	}
+	rec.Paused = mode
+	return rec, s.store.PauseTrigger(ctx, &rec, o.IfRevision)
+}
+
 func (s *service) raced() {
 	if f := s.race; f != nil {
 		s.race = nil
@@ -183,6 +195,7 @@ func (p previewer) Shadow(_ context.Context, id int64) ([]api.ShadowMessage, err
 type server struct {
 	t       *testing.T
 	service *service
+	kept    *kept
 	http    *httptest.Server
 	token   string
 }
@@ -194,7 +207,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	svc := &service{store: st}
+	svc, deliveries := &service{store: st}, newKept()
 	guard, err := egress.New(egress.Policy{})
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +232,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 		MaxWebhookTimeout:   30 * time.Second,
 	}
 	deps := api.Deps{
-		Triggers: svc, Previewer: previewer{svc}, Log: log, Metrics: prometheus.NewRegistry(),
+		Triggers: svc, Deliveries: deliveries, Audit: noted{st}, Previewer: previewer{svc}, Log: log, Metrics: prometheus.NewRegistry(),
 		Secret:  func(_, _, _, param string) bool { return param == "sasl_password" },
 		Sources: func(context.Context) []api.Source { return []api.Source{{Name: "shop", State: "streaming"}} },
 		ContentTypes: func(_ context.Context, source string) ([]api.ContentType, error) {
@@ -245,7 +258,7 @@ func newServer(t *testing.T, tokens ...api.Token) *server {
 			t.Error(err)
 		}
 	})
-	return &server{t: t, service: svc, http: hs}
+	return &server{t: t, service: svc, kept: deliveries, http: hs}
 }
 
 type answer struct {

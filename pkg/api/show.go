@@ -17,7 +17,8 @@ type readOnly struct {
 }
 
 type status struct {
-	State       string       `json:"state"` // active, activating, pending, inactive, broken
+	State       string       `json:"state"`            // active, activating, pending, inactive, paused, broken
+	Paused      string       `json:"paused,omitempty"` // keep or drop
 	Blocker     string       `json:"blocker,omitempty"`
 	Broken      *broken      `json:"broken,omitempty"`
 	Activations []activation `json:"activations"`
@@ -55,7 +56,7 @@ type activation struct {
 // show writes a trigger as the API answers it: what was sent, then what is read-only.
 func show(rec trigger.Record, secret trigger.SecretParam) []byte {
 	ro := readOnly{
-		Status:    status{State: rec.State(), Activations: []activation{}, Broken: showBroken(rec.Broken)},
+		Status:    status{State: rec.State(), Paused: string(rec.Paused), Activations: []activation{}, Broken: showBroken(rec.Broken)},
 		Warnings:  rec.Warnings,
 		CreatedAt: rec.Trigger.CreatedAt, UpdatedAt: rec.Trigger.UpdatedAt,
 	}

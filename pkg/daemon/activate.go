@@ -138,7 +138,8 @@ func refusedElsewhere(r trigger.Record) error {
 
 // needs reports whether this instance's sources have something to activate for r.
 func (s *triggers) needs(r trigger.Record) bool {
-	return r.Trigger.Active && slices.ContainsFunc(r.Activations, func(a trigger.Activation) bool {
+	fires := r.Trigger.Active && r.Paused != trigger.PausedDrop
+	return fires && slices.ContainsFunc(r.Activations, func(a trigger.Activation) bool {
 		return a.State != trigger.Active && a.Table != "" && s.sources.byName(a.ContentType.Source) != nil
 	})
 }

@@ -139,6 +139,7 @@ func (d *daemon) openTriggers(ctx context.Context) error {
 	if err := d.triggers.reload(ctx); err != nil {
 		return fmt.Errorf("load triggers: %w", err)
 	}
+	d.triggers.warnPaused()
 	return nil
 }
 
@@ -192,6 +193,9 @@ func (d *daemon) term(t *term) {
 		return
 	}
 	var wg sync.WaitGroup
+	if d.leader != nil {
+		wg.Go(func() { d.answer(t.ctx, dv) })
+	}
 	for _, tail := range d.sources.all() {
 		wg.Go(func() { tail.run(t.ctx, held, dv) })
 	}
@@ -248,7 +252,7 @@ func (d *daemon) awaitSources(ctx context.Context) {
 func (d *daemon) listen(ctx context.Context) error {
 	var err error
 	d.admin, err = api.New(d.cfg.API(), api.Deps{
-		Triggers: d.triggers, Previewer: d.triggers, Secret: d.triggers.secret, Sources: d.described, ContentTypes: d.sources.contentTypes,
+		Triggers: d.triggers, Deliveries: d.deliveries(), Audit: audit{d.triggers}, Previewer: d.triggers, Secret: d.triggers.secret, Sources: d.described, ContentTypes: d.sources.contentTypes,
 		Brokers: d.surround.brokers(), DynamicValues: d.surround.resolver.Names(), Log: d.log, Metrics: d.registry,
 	})
 	if err != nil {
@@ -318,5 +322,6 @@ func (d *daemon) pipelineConfig(s config.Source) pipeline.Config {
 	c.Origin = payload.Origin{Connector: "postgresql", Version: d.version, Database: s.Postgres().Database()}
 	c.Window, c.RelatedBytes = d.cfg.Delivery.Window, int(d.cfg.Delivery.RelatedBytes)
 	c.Grace = d.cfg.Delivery.ShutdownGrace.Std()
+	c.KeepRows = d.cfg.Delivery.KeepRows
 	return c
 }

@@ -122,7 +122,7 @@ func (s *surroundings) compiler() *trigger.Compiler {
 		Templates: template.Options{}, Resolver: s.resolver, Webhook: &s.webhook,
 		Broker: find(s.brokerOf), Action: find(s.actionOf), Env: s.sinkEnv,
 		MaxWebhookTimeout: set.MaxWebhookTimeout.Std(), MaxBrokerTimeout: set.MaxBrokerTimeout.Std(), MaxActionTimeout: set.MaxActionTimeout.Std(),
-		Schedule: s.cfg.Deliver().Backoff.Schedule,
+		Schedule: s.cfg.Deliver().Backoff.Schedule, Parks: s.cfg.Delivery.Park.MaxBytes > 0,
 	}
 }
 

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -14,10 +15,13 @@ import (
 type clerk struct {
 	d     *Deliverer
 	store Store
-	bytes atomic.Int64 // parked, those on their way included
+	bytes atomic.Int64    // parked, those on their way included
+	kept  [3]atomic.Int64 // of what is over, by state, about
 
 	mu     sync.Mutex
 	notes  []note
+	added  uint64 // notes, in all
+	wrote  uint64 // of them
 	sweeps []*Destination
 	orders []order
 	active bool // something is being written or loaded
@@ -32,7 +36,8 @@ type note struct {
 	what   change
 	q      *Destination
 	d      *Delivery
-	gives  bool // d is in memory no more
+	as     *Delivery // what is written of d, which is being sent; nil = d itself
+	gives  bool      // d is in memory no more
 	burial Burial
 }
 
@@ -46,15 +51,17 @@ const (
 	free               // all of q
 )
 
-// order is something that somebody waits for.
+// order is something that somebody waits for, to be done once so many notes are written.
 type order struct {
-	do   func(ctx context.Context) error
-	done chan<- error
+	do    func(ctx context.Context) error
+	done  chan<- error
+	after uint64
 }
 
-func newClerk(d *Deliverer, store Store, bytes int64) *clerk {
+func newClerk(ctx context.Context, d *Deliverer, store Store, bytes int64) *clerk {
 	c := &clerk{d: d, store: store, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	c.bytes.Store(bytes)
+	c.measure(ctx)
 	go c.run()
 	return c
 }
@@ -69,6 +76,7 @@ func (c *clerk) add(n note) {
 	}
 	c.mu.Lock()
 	c.notes = append(c.notes, n)
+	c.added++
 	c.mu.Unlock()
 	c.kick()
 }
@@ -88,7 +96,7 @@ func (c *clerk) kick() {
 	}
 }
 
-// do runs f between two writes, and waits for it.
+// do runs f once all is written that was added before, and waits for it.
 func (c *clerk) do(ctx context.Context, f func(ctx context.Context) error) error {
 	ended := make(chan error, 1)
 	c.mu.Lock()
@@ -96,7 +104,7 @@ func (c *clerk) do(ctx context.Context, f func(ctx context.Context) error) error
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	c.orders = append(c.orders, order{f, ended})
+	c.orders = append(c.orders, order{f, ended, c.added})
 	c.mu.Unlock()
 	c.kick()
 	select {
@@ -137,8 +145,9 @@ const maxNotes = 2000
 
 func (c *clerk) run() {
 	defer close(c.done)
-	expire := time.NewTicker(time.Minute)
-	defer expire.Stop()
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	expiring := false
 	for {
 		c.mu.Lock()
 		c.active = true
@@ -150,9 +159,10 @@ func (c *clerk) run() {
 		if len(c.notes) == 0 {
 			c.notes = nil
 		}
-		orders, sweeps, closed := c.orders, c.sweeps, c.closed
-		c.orders, c.sweeps = nil, nil
-		if len(notes)+len(orders)+len(sweeps) == 0 {
+		c.wrote += uint64(len(notes))
+		orders, sweeps, closed := c.due(), c.sweeps, c.closed
+		c.sweeps = nil
+		if len(notes)+len(orders)+len(sweeps) == 0 && (closed || !expiring) {
 			c.active = false
 			c.mu.Unlock()
 			if closed {
@@ -160,8 +170,8 @@ func (c *clerk) run() {
 			}
 			select {
 			case <-c.wake:
-			case <-expire.C:
-				c.expire()
+			case <-tick.C:
+				expiring = true
 			}
 			continue
 		}
@@ -173,7 +183,21 @@ func (c *clerk) run() {
 		for _, q := range sweeps {
 			c.sweep(q)
 		}
+		if expiring || c.crowded() {
+			expiring = c.expire()
+		}
 	}
+}
+
+// due takes the orders before which all is written once what was taken is; c.mu is held.
+func (c *clerk) due() []order {
+	n := 0
+	for n < len(c.orders) && c.orders[n].after <= c.wrote {
+		n++
+	}
+	due := c.orders[:n:n]
+	c.orders = c.orders[n:]
+	return due
 }
 
 // write writes notes, as often as it takes. Once the clerk is closed it gives up after a
@@ -182,7 +206,7 @@ func (c *clerk) write(notes []note) {
 	if len(notes) == 0 {
 		return
 	}
-	changes := gather(notes)
+	changes := c.gather(notes)
 	var until time.Time
 	for wait, said := 50*time.Millisecond, false; ; wait = min(2*wait, time.Second) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -214,26 +238,30 @@ func (c *clerk) write(notes []note) {
 			time.Sleep(min(wait, 100*time.Millisecond))
 		}
 	}
+	for _, b := range changes.Bury {
+		c.bytes.Add(-b.Bytes)
+		c.kept[Dead].Add(b.Bytes)
+	}
 	c.written(notes)
 }
 
-func gather(notes []note) *Changes {
-	c := &Changes{}
+func (c *clerk) gather(notes []note) *Changes {
+	out := &Changes{Strip: c.d.cfg.Bodies == NoBodies}
 	for _, n := range notes {
 		switch n.what {
 		case park:
-			c.Park = append(c.Park, n.d)
+			out.Park = append(out.Park, cmp.Or(n.as, n.d))
 		case back:
-			c.Back = append(c.Back, n.d)
+			out.Back = append(out.Back, n.d)
 		case done:
-			c.Done = append(c.Done, n.d.ID)
+			out.Done = append(out.Done, n.d.ID)
 		case bury:
-			c.Bury = append(c.Bury, n.burial)
+			out.Bury = append(out.Bury, n.burial)
 		case free:
-			c.Free = append(c.Free, n.q.id)
+			out.Free = append(out.Free, n.q.id)
 		}
 	}
-	return c
+	return out
 }
 
 // written tells the destinations what the store has taken.
@@ -263,20 +291,24 @@ func (q *Destination) written(n note) {
 	c, l, d := q.d.clerk, &q.lot, n.d
 	switch n.what {
 	case park:
-		if d.Dead {
-			c.bytes.Add(-d.size)
-		} else {
+		if d.State == Parked {
 			l.sent(d)
+		} else {
+			c.over(d)
 		}
 	case back, done:
 		delete(l.settling, d.ID)
 		switch {
-		case n.what == done || d.Dead:
-			c.bytes.Add(-d.size)
-		case d.NextAt.IsZero(): // a sweep may have passed it by
-			q.resweep()
+		case d.gone && !d.again:
+		case n.what == done || d.State != Parked:
+			c.over(d)
 		default:
-			q.wakeAt(d.NextAt)
+			c.bytes.Add(d.Bytes() - d.size) // it may have been rendered
+			if d.NextAt.IsZero() {          // a sweep may have passed it by
+				q.resweep()
+			} else {
+				q.wakeAt(d.NextAt)
+			}
 		}
 	case free:
 		q.resweep()
@@ -285,6 +317,14 @@ func (q *Destination) written(n note) {
 	q.m.parked.Set(float64(l.rows))
 	if q.blocked {
 		q.unblock()
+	}
+}
+
+// over notes that d is parked no more.
+func (c *clerk) over(d *Delivery) {
+	c.bytes.Add(-d.size)
+	if d.State != Parked {
+		c.kept[d.State].Add(d.Bytes())
 	}
 }
 
@@ -346,23 +386,4 @@ func (c *clerk) loadSome(ctx context.Context, q *Destination, most int, after, e
 	}
 	q.sweep()
 	return nil
-}
-
-// expire removes what has been dead for long.
-func (c *clerk) expire() {
-	p := c.d.cfg.Park
-	if p.DeadAge <= 0 && p.DeadBytes <= 0 {
-		return
-	}
-	then := time.Time{}
-	if p.DeadAge > 0 {
-		then = time.Now().Add(-p.DeadAge)
-	}
-	n, err := c.store.Expire(c.d.ctx, then, p.DeadBytes)
-	if err != nil && c.d.ctx.Err() == nil {
-		c.d.log.Error("remove old dead deliveries", "err", err)
-	}
-	if n > 0 {
-		c.d.log.Info("old dead deliveries removed", "deliveries", n)
-	}
 }

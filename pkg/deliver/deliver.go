@@ -37,6 +37,8 @@ type Config struct {
 	MaxTimeout  time.Duration // for destinations that name no time-out
 	Backoff     Backoff
 	Park        ParkConfig
+	History     HistoryConfig // needs Park
+	Bodies      Bodies
 	// Render renders messages that could not be rendered in their turn. Needed if there
 	// are any.
 	Render RenderFunc
@@ -81,6 +83,7 @@ type Deliverer struct {
 	bytes  budget
 	m      *metrics
 	ids    atomic.Uint64
+	store  Store  // nil: there is none
 	clerk  *clerk // nil: nothing is parked
 
 	draining atomic.Bool // nothing is loaded from the store
@@ -97,18 +100,33 @@ type Deliverer struct {
 func New(ctx context.Context, cfg Config, store Store, m *Metrics, log *slog.Logger) (*Deliverer, error) {
 	own, cancel := context.WithCancel(context.Background())
 	d := &Deliverer{
-		cfg: cfg, log: log, sinks: newPool(), ctx: own, cancel: cancel, m: m.m,
+		cfg: cfg, log: log, sinks: newPool(), ctx: own, cancel: cancel, m: m.m, store: store,
 		bytes: budget{limit: cfg.QueueBytes, room: make(chan struct{})}, destinations: map[string]*Destination{}, hosts: map[string]*host{}, parked: map[string]Summary{},
 	}
 	// Ids of other runs are lower: no run enqueues four million deliveries a millisecond.
 	d.ids.Store(uint64(time.Now().UnixMilli())<<22 | rand.Uint64N(1<<22))
-	if store == nil || cfg.Park.MaxBytes <= 0 {
+	if store == nil {
 		return d, nil
 	}
-	all, err := store.Summary(ctx)
-	if err != nil {
+	if err := d.open(ctx); err != nil {
 		cancel()
-		return nil, fmt.Errorf("read parked deliveries: %w", err)
+		return nil, err
+	}
+	return d, nil
+}
+
+// open takes up what the store has.
+func (d *Deliverer) open(ctx context.Context) error {
+	parks := d.cfg.Park.MaxBytes > 0
+	if err := d.store.KeepHistory(ctx, parks && d.cfg.History.Keep > 0); err != nil {
+		return err
+	}
+	if !parks {
+		return nil
+	}
+	all, err := d.store.Summary(ctx)
+	if err != nil {
+		return fmt.Errorf("read parked deliveries: %w", err)
 	}
 	var bytes int64
 	for _, s := range all {
@@ -118,8 +136,8 @@ func New(ctx context.Context, cfg Config, store Store, m *Metrics, log *slog.Log
 			d.ids.Store(s.LastID)
 		}
 	}
-	d.clerk = newClerk(d, store, bytes)
-	return d, nil
+	d.clerk = newClerk(ctx, d, d.store, bytes)
+	return nil
 }
 
 // Destination returns the destination of that id, made if necessary, and gives it
@@ -237,6 +255,7 @@ type Status struct {
 	InFlight int // workers sending
 	Failures int // since the last success
 	RetryAt  time.Time
+	Failing  bool // as a whole: it is probed
 	Held     bool // not tried until somebody asks for it
 	Paused   bool
 	Err      string

@@ -221,13 +221,15 @@ func (q *Destination) work() {
 		h := q.host
 		q.mu.Unlock()
 		began := time.Now()
-		errs := w.send(q.d, target, began)
+		errs := w.send(q, target, began)
 		q.settle(&w, errs, began)
 		if h != nil && len(w.accepted) > 0 && h.until.Load() != 0 {
 			h.up()
 		}
 		for i, d := range w.accepted {
-			q.d.bytes.give(d.size)
+			if !d.kept {
+				q.d.bytes.give(d.size)
+			}
 			if account := w.accounts[i]; account != nil {
 				account.Done(d.Entry)
 			}
@@ -344,7 +346,7 @@ func (q *Destination) discard() {
 			continue
 		}
 		q.waiting--
-		if d.stored {
+		if d.stored || d.gone {
 			q.d.bytes.give(d.size)
 			continue
 		}
@@ -367,8 +369,8 @@ func (q *Destination) bury(d *Delivery) {
 		return
 	}
 	b := deleted(q.id)
-	d.Dead, d.Class, d.Code, d.Error, d.FailedAt, d.ParkedAt = true, b.Class, b.Class, b.Why, time.Now(), time.Now()
-	q.d.clerk.add(note{what: park, q: q, d: d, gives: true})
+	d.Class, d.Code, d.Error, d.FailedAt = b.Class, b.Class, b.Why, time.Now()
+	q.die(d, d.FailedAt)
 }
 
 func (q *Destination) status() Status {
@@ -376,7 +378,7 @@ func (q *Destination) status() Status {
 	defer q.mu.Unlock()
 	s := Status{
 		ID: q.id, Waiting: q.waiting, Parked: q.lot.rows + q.lot.pending, InFlight: q.workers, Failures: q.failures,
-		RetryAt: q.retryAt, Held: q.held, Paused: q.limits.Paused, Err: q.err,
+		RetryAt: q.retryAt, Failing: q.failing(), Held: q.held, Paused: q.limits.Paused, Err: q.err,
 	}
 	if q.target != nil {
 		s.Trigger = q.target.Trigger()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
@@ -106,4 +107,23 @@ func TestEditsUnderLoad(t *testing.T) {
 			last[lane] = i
 		}
 	}
+}
+
+// TestDroppedInOneSend drops a destination while several deliveries of a lane are under
+// way together, and are refused then: each is done.
+func TestDroppedInOneSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{kind: sink.Kind{Name: "k", Ordered: true, Pipelined: true, MaxBatch: 9}}
+		r.delay = func() time.Duration { return time.Second }
+		r.answer = func(*sink.Message) error { return errors.New("down") }
+		d, q, done := start(t, DefaultConfig(), r)
+		enqueue(t, done, q, []job{{id: "first", keys: []uint64{1}}, {id: "a", keys: []uint64{1}}, {id: "b", keys: []uint64{1}}})
+		time.Sleep(1500 * time.Millisecond)
+		d.Keep(func(string) bool { return false })
+		time.Sleep(time.Second)
+		d.Close()
+		if done.total() != 3 || d.bytes.used != 0 {
+			t.Errorf("%d of 3 done, %d bytes still taken", done.total(), d.bytes.used)
+		}
+	})
 }

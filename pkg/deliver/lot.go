@@ -24,7 +24,7 @@ type lot struct {
 	sweeping bool                 // a sweep is under way, which gathers next
 	next     places               // what stays after it
 	loaded   map[uint64]*Delivery // rows that are in memory
-	settling map[uint64]bool      // rows whose outcome is not written yet; true: they wait again
+	settling map[uint64]*Delivery // rows whose outcome is not written yet
 	cursor   uint64               // the sweep has looked at rows up to here
 	epoch    uint64
 	rows     int       // parked, loaded ones included
@@ -38,7 +38,7 @@ type lot struct {
 }
 
 func newLot() lot {
-	return lot{loaded: map[uint64]*Delivery{}, settling: map[uint64]bool{}, stays: newPlaces(), next: newPlaces()}
+	return lot{loaded: map[uint64]*Delivery{}, settling: map[uint64]*Delivery{}, stays: newPlaces(), next: newPlaces()}
 }
 
 // places are those of deliveries that are in the store alone.
@@ -178,12 +178,14 @@ func (q *Destination) evict(d *Delivery) {
 	d.evicted = true
 	l := &q.lot
 	switch {
+	case d.gone:
+		q.d.bytes.give(d.size)
 	case !d.stored:
 		l.send(d)
 		q.d.clerk.add(note{what: park, q: q, d: d, gives: true})
 	case d.touched:
 		delete(l.loaded, d.ID)
-		l.settling[d.ID] = true
+		d.again, l.settling[d.ID] = true, d
 		q.d.clerk.add(note{what: back, q: q, d: d, gives: true})
 	default:
 		delete(l.loaded, d.ID)
@@ -202,11 +204,11 @@ func (q *Destination) spill() {
 		switch {
 		case !d.sending:
 			q.evict(d)
-		case !d.stored: // what follows it is parked
+		case !d.stored && !d.gone: // what follows it is parked
 			d.stored = true
 			l.loaded[d.ID] = d
 			l.send(d)
-			q.d.clerk.add(note{what: park, q: q, d: d})
+			q.d.clerk.add(note{what: park, q: q, d: d, as: d.snapshot()})
 		}
 	}
 	l.all = true
@@ -284,8 +286,8 @@ func (q *Destination) pick(places []Place, most int, now time.Time) (ids []uint6
 		if _, ok := l.loaded[p.ID]; ok {
 			continue
 		}
-		if waits, ok := l.settling[p.ID]; ok {
-			if waits {
+		if d := l.settling[p.ID]; d != nil {
+			if d.again {
 				l.next.add(p)
 			}
 			continue

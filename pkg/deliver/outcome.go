@@ -13,7 +13,11 @@ func (q *Destination) settle(w *worker, errs []error, began time.Time) {
 	defer q.mu.Unlock()
 	w.accepted, w.accounts = w.accepted[:0], w.accounts[:0]
 	for i, d := range w.batch {
-		if errs == nil || errs[i] == nil {
+		switch {
+		case errs != nil && errs[i] != nil:
+		case q.keeps(d):
+			w.accepted, w.accounts = append(w.accepted, d), append(w.accounts, nil)
+		default:
 			w.accepted = append(w.accepted, d)
 			w.accounts = append(w.accounts, d.Ledger) // the clerk may take it away
 			d.Ledger = nil
@@ -24,6 +28,11 @@ func (q *Destination) settle(w *worker, errs []error, began time.Time) {
 	}
 	for _, d := range w.accepted {
 		q.finish(d)
+		if d.kept = q.keeps(d); d.kept {
+			q.keep(d, now)
+		} else if d.stored {
+			q.d.clerk.add(note{what: done, q: q, d: d})
+		}
 		if !q.dropped {
 			q.accepted++
 			q.m.latency.Observe(now.Sub(d.Message.Committed).Seconds())
@@ -39,9 +48,9 @@ func (q *Destination) settle(w *worker, errs []error, began time.Time) {
 		}
 	}
 	for i, d := range w.batch {
-		// One that follows another of the batch shares its lot.
-		if errs[i] != nil && d.waits == 0 && !d.evicted {
-			q.refused(d, sink.Classify(errs[i]), began, len(w.batch))
+		// One that follows another of the batch shares its lot, unless nobody wants either.
+		if errs[i] != nil && (d.waits == 0 || q.dropped) && !d.evicted {
+			q.refused(d, sink.Classify(errs[i]), began)
 		}
 	}
 }
@@ -50,22 +59,18 @@ func (q *Destination) settle(w *worker, errs []error, began time.Time) {
 func (q *Destination) finish(d *Delivery) {
 	q.waiting--
 	q.lanes.finish(d, q.ready.push)
-	if !d.stored {
-		return
+	if d.stored {
+		delete(q.lot.loaded, d.ID)
+		q.lot.rows--
+		q.lot.settling[d.ID] = d
 	}
-	delete(q.lot.loaded, d.ID)
-	q.lot.rows--
-	q.lot.settling[d.ID] = false
-	if !d.Dead {
-		q.d.clerk.add(note{what: done, q: q, d: d})
-	}
-	if q.lot.follows(place(d)) { // something may stay in the store because of d
+	if (d.stored || d.gone) && q.lot.follows(place(d)) { // something may stay in the store because of d
 		q.resweep()
 	}
 }
 
 // refused decides what becomes of d, the first of its lanes; q.mu is held.
-func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, batch int) {
+func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time) {
 	if err != errHeld {
 		q.m.refused(err.Class, err.Code)
 	}
@@ -74,11 +79,17 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, bat
 	}
 	if q.dropped {
 		q.waiting--
-		if d.finished = true; d.stored {
+		if d.finished = true; d.stored || d.gone {
 			q.d.bytes.give(d.size)
 		} else {
 			q.bury(d)
 		}
+		return
+	}
+	if d.gone {
+		q.finish(d)
+		q.d.bytes.give(d.size)
+		q.dispatch()
 		return
 	}
 	if err == errHeld {
@@ -87,8 +98,8 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time, bat
 		return
 	}
 	single := err.Class == sink.Rejected || err.Class == sink.Permanent
-	if single && batch > 1 && q.limits.Batch > 1 { // which of the batch is to blame?
-		d.most = max(batch/2, 1)
+	if single && err.Shared > 1 { // which of them is to blame?
+		d.most = err.Shared / 2
 		q.ready.unshift(d)
 		q.dispatch()
 		return
@@ -137,18 +148,9 @@ func (q *Destination) single(d *Delivery, err *sink.Error) {
 		return
 	}
 	q.d.log.Error("delivery is dead: refused for the last time", "destination", q.id, "delivery", d.Message.ID, "attempts", d.Attempts, "class", err.Class.String(), "err", err)
-	d.Dead, d.NextAt = true, time.Time{}
-	if !d.stored {
-		d.ParkedAt = d.FailedAt
-	}
 	q.m.dead.Inc()
-	stored := d.stored
 	q.finish(d)
-	if stored {
-		q.d.clerk.add(note{what: back, q: q, d: d, gives: true})
-	} else {
-		q.d.clerk.add(note{what: park, q: q, d: d, gives: true})
-	}
+	q.die(d, d.FailedAt)
 	q.dispatch()
 }
 

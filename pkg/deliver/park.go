@@ -10,8 +10,8 @@ import (
 // nothing of his is written any more.
 var ErrTaken = errors.New("another instance is the active one")
 
-// Store keeps parked and dead deliveries. An error means that it cannot be used now and
-// that nothing was changed. Lists are in the order of ID.
+// Store keeps deliveries. An error means that it cannot be used now and that nothing was
+// changed. Lists are in the order of ID where nothing else is said.
 type Store interface {
 	// Settle writes what became of deliveries.
 	Settle(ctx context.Context, c *Changes) error
@@ -21,28 +21,34 @@ type Store interface {
 	Places(ctx context.Context, destination string, after uint64, limit int) ([]Place, error)
 	// Load reads parked deliveries. Those that are gone are left out.
 	Load(ctx context.Context, ids []uint64) ([]*Delivery, error)
-	// List gives deliveries, parked and dead ones, as far as f.Limit allows.
+	// List gives the deliveries that f picks, at most f.Limit.
 	List(ctx context.Context, f *Filter) ([]*Delivery, error)
-	// Amend changes the deliveries that f picks, at most f.Limit of them. every, if not
-	// 0, is how far apart they are tried again.
-	Amend(ctx context.Context, f *Filter, a Amendment, now time.Time, every time.Duration) ([]Amended, error)
-	// Expire removes dead deliveries that died before then, and the oldest of the others
-	// as long as they have more than maxBytes (0 = no bound).
-	Expire(ctx context.Context, then time.Time, maxBytes int64) (removed int, err error)
+	// Amend changes deliveries, at most r.Filter.Limit.
+	Amend(ctx context.Context, r *Request) (*Outcome, error)
+	// Expire removes the oldest of those in a state, Dead or Sent: all that came to it
+	// before then, and more until that makes excess bytes.
+	Expire(ctx context.Context, s State, then time.Time, excess int64) (Expired, error)
+	// Size is about how many bytes those in a state take.
+	Size(ctx context.Context, s State) (int64, error)
+	// KeepHistory notes since when all that is accepted is kept: since now at the latest,
+	// or (keep is false) not at all.
+	KeepHistory(ctx context.Context, keep bool) error
 }
 
 // Changes are written together, in this order.
 type Changes struct {
-	Park []*Delivery // new ones, parked or dead
-	Back []*Delivery // the Fate of parked ones that were tried; what is no longer parked stays as it is
-	Done []uint64    // accepted: removed
-	Bury []Burial
-	Free []string // destinations: what is parked there is tried as soon as its turn comes
+	Park  []*Delivery // new ones, in any state
+	Back  []*Delivery // the Fate of parked ones that were tried; what is no longer parked stays as it is
+	Done  []uint64    // accepted: removed
+	Bury  []Burial
+	Strip bool     // nothing is kept of what the buried ones say
+	Free  []string // destinations: what is parked there is tried as soon as its turn comes
 }
 
 // Burial makes all that is parked for a destination dead.
 type Burial struct {
 	Destination, Class, Why string
+	Bytes                   int64 // of what was buried: set by Settle
 }
 
 // Place is where a parked delivery stands among the others.
@@ -66,36 +72,11 @@ type Summary struct {
 	Oldest      time.Time
 }
 
-// Filter picks deliveries: those to which all that is set applies.
-type Filter struct {
-	IDs         []uint64
-	Dead        *bool
-	Destination string
-	Trigger     int64
-	Source      string
-	Key         *string // the ordering key
-	Class, Code string
-	After       uint64 // ids behind this one
-	Limit       int    // 0 = no limit
-	Brief       bool   // without body and what else is rendered
-}
-
-// Amendment is what somebody does to deliveries.
-type Amendment uint8
-
-// Amendments.
-const (
-	Retry Amendment = iota // try them again, dead ones as well
-	Skip                   // make them dead, so that their lanes go on
-	Erase                  // remove them, and nothing is left of them
-)
-
-// Amended is what was changed of a destination.
-type Amended struct {
-	Destination string
-	Deliveries  int
-	Parked      int   // in the store now
-	Bytes       int64 // more of parked ones, or less
+// Expired is what was removed.
+type Expired struct {
+	Deliveries int
+	Bytes      int64
+	More       bool // there may be more to remove
 }
 
 // ParkConfig says when deliveries are parked: written to the store, and done as far as

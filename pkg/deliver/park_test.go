@@ -42,7 +42,7 @@ func (m *memory) Settle(_ context.Context, c *Changes) error {
 		m.put(d)
 	}
 	for _, d := range c.Back {
-		if was, ok := m.rows[d.ID]; ok && !was.Dead {
+		if was, ok := m.rows[d.ID]; ok && was.State == Parked {
 			m.put(d)
 		}
 	}
@@ -50,12 +50,13 @@ func (m *memory) Settle(_ context.Context, c *Changes) error {
 		delete(m.rows, id)
 	}
 	for id, d := range m.rows {
-		for _, b := range c.Bury {
-			if d.Destination == b.Destination && !d.Dead {
-				d.Dead, d.Class = true, b.Class
+		for i, b := range c.Bury {
+			if d.Destination == b.Destination && d.State == Parked {
+				d.State, d.Class = Dead, b.Class
+				c.Bury[i].Bytes += d.Bytes()
 			}
 		}
-		if slices.Contains(c.Free, d.Destination) && !d.Dead {
+		if slices.Contains(c.Free, d.Destination) && d.State == Parked {
 			d.NextAt, d.Refusals = time.Time{}, 0
 		}
 		m.rows[id] = d
@@ -76,7 +77,7 @@ func (m *memory) Summary(context.Context) ([]Summary, error) {
 	defer m.mu.Unlock()
 	sums := map[string]Summary{}
 	for _, d := range m.rows {
-		if s := sums[d.Destination]; !d.Dead {
+		if s := sums[d.Destination]; d.State == Parked {
 			sums[d.Destination] = Summary{d.Destination, s.Deliveries + 1, s.Bytes + d.Bytes(), max(s.LastID, d.ID), time.Time{}}
 		}
 	}
@@ -98,7 +99,7 @@ func (m *memory) list(keep func(*Delivery) bool) []*Delivery {
 
 func (m *memory) Places(_ context.Context, destination string, after uint64, limit int) ([]Place, error) {
 	var out []Place
-	for _, d := range m.list(func(d *Delivery) bool { return d.Destination == destination && !d.Dead && d.ID > after }) {
+	for _, d := range m.list(func(d *Delivery) bool { return d.Destination == destination && d.State == Parked && d.ID > after }) {
 		if len(out) < limit {
 			out = append(out, *place(d))
 		}
@@ -107,18 +108,44 @@ func (m *memory) Places(_ context.Context, destination string, after uint64, lim
 }
 
 func (m *memory) Load(_ context.Context, ids []uint64) ([]*Delivery, error) {
-	return m.list(func(d *Delivery) bool { return slices.Contains(ids, d.ID) && !d.Dead }), nil
+	return m.list(func(d *Delivery) bool { return slices.Contains(ids, d.ID) && d.State == Parked }), nil
 }
 
-func (m *memory) Expire(context.Context, time.Time, int64) (int, error) { return 0, nil }
+func (m *memory) Expire(_ context.Context, s State, then time.Time, excess int64) (out Expired, err error) {
+	old := m.list(func(d *Delivery) bool { return d.State == s })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range old {
+		ended := d.FailedAt
+		if s == Sent {
+			ended = d.SentAt
+		}
+		if ended.Before(then) || out.Bytes < excess {
+			out.Bytes += d.Bytes()
+			out.Deliveries++
+			delete(m.rows, d.ID)
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) Size(_ context.Context, s State) (n int64, err error) {
+	for _, d := range m.list(func(d *Delivery) bool { return d.State == s }) {
+		n += d.Bytes()
+	}
+	return n, nil
+}
+
+func (m *memory) KeepHistory(context.Context, bool) error { return nil }
 
 func (m *memory) count() (parked, dead int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, d := range m.rows {
-		if d.Dead {
+		switch d.State {
+		case Dead:
 			dead++
-		} else {
+		case Parked:
 			parked++
 		}
 	}
@@ -346,7 +373,7 @@ func TestParkedPoison(t *testing.T) {
 					t.Errorf("%d parked and %d dead, want none and %d", parked, dead, wantDead)
 				}
 				if way == "dead" {
-					if d := m.list(func(d *Delivery) bool { return d.Dead })[0]; d.Attempts != 10 || d.Refusals != 10 || len(d.Tries) != 10 || d.Code != "x" {
+					if d := m.list(func(d *Delivery) bool { return d.State == Dead })[0]; d.Attempts != 10 || d.Refusals != 10 || len(d.Tries) != 10 || d.Code != "x" {
 						t.Errorf("dead: %+v", d)
 					}
 					mended = true
@@ -364,8 +391,8 @@ func TestParkedPoison(t *testing.T) {
 
 func amend(t *testing.T, d *Deliverer, f *Filter, a Amendment) {
 	t.Helper()
-	if n, err := d.Amend(t.Context(), f, a, 0); n != 1 || err != nil {
-		t.Errorf("changed %d deliveries: %v", n, err)
+	if out, err := d.Amend(t.Context(), Request{Filter: *f, Do: a}); out.Changed != 1 || err != nil {
+		t.Errorf("changed %d deliveries: %v", out.Changed, err)
 	}
 }
 
@@ -373,36 +400,45 @@ func (m *memory) List(_ context.Context, f *Filter) ([]*Delivery, error) {
 	return m.list(func(d *Delivery) bool { return f.IDs == nil || slices.Contains(f.IDs, d.ID) }), nil
 }
 
-func (m *memory) Amend(_ context.Context, f *Filter, a Amendment, _ time.Time, _ time.Duration) ([]Amended, error) {
+func (m *memory) Amend(_ context.Context, r *Request) (*Outcome, error) {
+	f := &r.Filter
+	picked := m.list(func(d *Delivery) bool {
+		return d.ID > f.After.ID && (f.IDs == nil || slices.Contains(f.IDs, d.ID)) && (f.States == nil && d.State != Sent || slices.Contains(f.States, d.State))
+	})
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	picked = picked[:min(len(picked), f.Limit)]
 	one := Amended{Destination: "w1"}
-	for id, d := range m.rows {
-		if f.IDs != nil && !slices.Contains(f.IDs, id) {
+	out := &Outcome{Picked: len(picked)}
+	for _, d := range picked {
+		out.Last = Mark{ID: d.ID}
+		if r.Do == Skip && d.State != Parked {
 			continue
 		}
-		one.Deliveries++
-		if !d.Dead {
-			one.Bytes -= d.Bytes()
+		out.Changed++
+		one.Bytes[d.State] -= d.Bytes()
+		if d.State == Parked && r.Do != Retry {
+			one.Left = append(one.Left, d.ID)
 		}
-		switch a {
+		switch r.Do {
 		case Retry:
-			one.Bytes += d.Bytes()
-			d.Dead, d.NextAt, d.Refusals = false, time.Time{}, 0
-			m.rows[id] = d
+			d.State, d.NextAt, d.Refusals = Parked, time.Time{}, 0
 		case Skip:
-			d.Dead = true
-			m.rows[id] = d
+			d.State = Dead
 		case Erase:
-			delete(m.rows, id)
+			delete(m.rows, d.ID)
+			continue
 		}
+		one.Bytes[d.State] += d.Bytes()
+		m.rows[d.ID] = *d
 	}
 	for _, d := range m.rows {
-		if !d.Dead {
+		if d.State == Parked {
 			one.Parked++
 		}
 	}
-	return []Amended{one}, nil
+	out.Amended = []Amended{one}
+	return out, nil
 }
 
 // TestSlowDestinationIsParked lets a destination be full: what is enqueued for it goes to

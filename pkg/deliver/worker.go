@@ -44,7 +44,8 @@ func (w *worker) end() {
 }
 
 // send makes one attempt. The result is nil if all are accepted.
-func (w *worker) send(d *Deliverer, target Target, now time.Time) []error {
+func (w *worker) send(q *Destination, target Target, now time.Time) []error {
+	d := q.d
 	timeout := target.Timeout()
 	if timeout <= 0 || timeout > d.cfg.MaxTimeout {
 		timeout = d.cfg.MaxTimeout
@@ -62,7 +63,7 @@ func (w *worker) send(d *Deliverer, target Target, now time.Time) []error {
 	w.msgs = w.msgs[:0]
 	whole := true
 	for _, dl := range w.batch {
-		if dl.err = dl.fill(ctx, d.cfg.Render, target, now.Add(timeout/4)); dl.err == nil {
+		if dl.err = q.prepare(ctx, dl, target, now.Add(timeout/4)); dl.err == nil {
 			w.msgs = append(w.msgs, &dl.Message)
 		} else {
 			whole = false
@@ -87,24 +88,38 @@ var errNothing = errors.New("nothing to send")
 // errNoTime: what is rendered late must leave the others time to be sent.
 var errNoTime = errors.New("rendering the deliveries beside it took too long")
 
-// fill makes d ready to be sent; until limits what is rendered late.
-func (d *Delivery) fill(ctx context.Context, render RenderFunc, target Target, until time.Time) error {
+// prepare makes d ready to be sent; until limits what is rendered late.
+func (q *Destination) prepare(ctx context.Context, d *Delivery, target Target, until time.Time) error {
 	if d.Event != nil {
 		if time.Now().After(until) {
 			return &sink.Error{Class: sink.Rejected, Code: CodeRender, Err: errNoTime}
 		}
-		send, err := render(ctx, d)
-		if classified := (*sink.Error)(nil); errors.As(err, &classified) {
+		if err := q.render(ctx, d); err != nil {
 			return err
-		}
-		if err != nil {
-			return &sink.Error{Class: sink.Permanent, Code: CodeRender, Err: err}
-		}
-		if d.Event, d.Mended = nil, d.stored; !send {
-			return errNothing
 		}
 	}
 	return target.Fill(ctx, &d.Message, d.Rendered)
+}
+
+// render renders d, which may be parked meanwhile as it was.
+func (q *Destination) render(ctx context.Context, d *Delivery) error {
+	q.mu.Lock()
+	r := d.snapshot()
+	q.mu.Unlock()
+	send, err := q.d.cfg.Render(ctx, r)
+	if classified := (*sink.Error)(nil); errors.As(err, &classified) {
+		return err
+	}
+	if err != nil {
+		return &sink.Error{Class: sink.Permanent, Code: CodeRender, Err: err}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d.Message, d.Rendered = r.Message, r.Rendered
+	if d.Event, d.Origin, d.Mended = nil, d.Event, d.stored; !send {
+		return errNothing
+	}
+	return nil
 }
 
 // merge puts the errors of those that were sent beside the errors of those that were

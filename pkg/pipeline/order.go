@@ -35,7 +35,9 @@ func (r *renderer) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 		dl.Message.Key, dl.Lanes[0] = pl.name, pl.table
 		return nil
 	}
-	dl.Message.Key = payload.AppendKey(make([]byte, 0, 24), c.Table, c.Row())
+	if dl.Message.Key = dl.Row.Key; dl.Message.Key == nil {
+		dl.Message.Key = payload.AppendKey(make([]byte, 0, 24), c.Table, c.Row())
+	}
 	dl.Lanes[0] = lane(pl.table, dl.Message.Key)
 	if pl.hiddenKey { // the broker needs one that is the same for the same row
 		sum := sha256.Sum256(append(append([]byte(nil), pl.name...), dl.Message.Key...))
@@ -50,6 +52,15 @@ func (r *renderer) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 		dl.NLane, dl.Lanes[1] = 2, lane(pl.table, payload.AppendKey(buf[:0], c.Table, c.Before))
 	}
 	return nil
+}
+
+// rowOf names the row that c is about, as far as its key is known and may leave.
+func (pl *plan) rowOf(c *change.Change) deliver.Row {
+	row := deliver.Row{Table: pl.row}
+	if c.Op != change.Truncate && len(c.Table.Key) > 0 && !pl.hiddenKey && keyKnown(c.Table, c.Row()) {
+		row.Key = payload.AppendKey(make([]byte, 0, 24), c.Table, c.Row())
+	}
+	return row
 }
 
 // anyTable stands for the tables of a trigger with an ordering key: the same key means

@@ -31,6 +31,9 @@ type Config struct {
 	RelatedBytes int
 	// Grace is how long a stop waits for what is under way.
 	Grace time.Duration
+	// KeepRows has deliveries carry what they were rendered from, so that what is kept of
+	// them can be rendered once more.
+	KeepRows bool
 	// Hidden are the columns that may not leave; nil = none.
 	Hidden *payload.Hidden
 	// Origin describes the source in Debezium's envelope.

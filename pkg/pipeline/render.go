@@ -19,6 +19,7 @@ import (
 type plan struct {
 	byOp      [change.Commit][]step
 	name      []byte              // of the table, schema.name: the key of what has no other
+	row       string              // the same, to name rows by
 	table     uint64              // hash of it, not 0
 	hiddenKey bool                // the row's key may not leave
 	asks      [change.Commit]bool // the database may have to be asked first
@@ -41,7 +42,7 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 		return nil
 	}
 	pl := &plan{
-		name: []byte(t.Schema + "." + t.Name), table: xxhash.Sum64String(p.name+"\x00"+t.Schema+"\x00"+t.Name) | 1, hiddenKey: p.cfg.Hidden.HidesKey(t),
+		name: []byte(t.Schema + "." + t.Name), row: t.Schema + "." + t.Name, table: xxhash.Sum64String(p.name+"\x00"+t.Schema+"\x00"+t.Name) | 1, hiddenKey: p.cfg.Hidden.HidesKey(t),
 	}
 	for op := range pl.byOp {
 		for _, match := range m.For(change.Op(op)) {
@@ -173,8 +174,13 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 	if err == nil {
 		body = append(make([]byte, 0, len(r.body)), r.body...)
 	}
+	row := pl.rowOf(h.c)
+	var origin []byte
+	if p.cfg.KeepRows {
+		origin = keep(&r.event, c)
+	}
 	for i, d := range h.Trigger.Destinations {
-		dl := &deliver.Delivery{Ledger: p.ledger, Entry: entry, Source: p.name}
+		dl := &deliver.Delivery{Ledger: p.ledger, Entry: entry, Source: p.name, Row: row}
 		m := &dl.Message
 		m.ID = string(append(r.id, d.ID...))
 		m.Body, m.ContentType = body, contentType
@@ -189,6 +195,8 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 			}
 			p.broken.note(h.Trigger, c.Table, failure)
 			dl.Event = keep(&r.event, c)
+		} else {
+			dl.Origin = origin
 		}
 		enqueueErr := h.queues[i].Enqueue(ctx, dl)
 		if enqueueErr != nil && begun {

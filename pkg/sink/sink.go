@@ -96,6 +96,7 @@ type Kind struct {
 	Ordered   bool // one sender for all keys; else keys go in parallel
 	Pipelined bool // an Ordered kind that keeps the order of several messages of one key in one Send
 	MaxBatch  int  // messages in one Send
+	Dry       bool // nothing leaves
 	Conn      []Param
 	Params    []Param // anything else goes along as a Header
 	// Check says what is wrong with conn and params before anything is resolved:
@@ -139,6 +140,7 @@ type Error struct {
 	Class      Class
 	Code       string        // short and stable, for metrics: http_503, timeout, too_large
 	RetryAfter time.Duration // the receiver's wish; 0 = none
+	Shared     int           // messages that failed together, any of which may be to blame; 0 or 1 = this one alone
 	Err        error
 }
 

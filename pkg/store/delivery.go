@@ -15,10 +15,10 @@ var _ deliver.Store = (*Store)(nil)
 
 // deliveryColumns are those of a delivery, as insertDeliveries and scanDelivery have them.
 var deliveryColumns = []string{
-	"id", "destination", "trigger_id", "source", "dead", "lanes", "lane1", "lane2", "of_table", "barrier",
+	"id", "destination", "trigger_id", "source", "state", "sent_at", "bare", "row_table", "row_key", "lanes", "lane1", "lane2", "of_table", "barrier",
 	"refusals", "next_at", "attempts", "parked_at", "failed_at", "failure", "code", "error", "tries",
 	"message_id", "signal_name", "model", "committed_at", "content_type", "ordering_key", "key_hash", "size",
-	"sealed", "rendered", "body", "event",
+	"unrendered", "sealed", "rendered", "body", "event",
 }
 
 // Settle implements deliver.Store. Doing it twice does no harm: a commit may be in doubt.
@@ -40,19 +40,34 @@ func (s *Store) settle(ctx context.Context, tx *transaction, c *deliver.Changes)
 			return err
 		}
 	}
-	for _, b := range c.Bury {
-		_, err := tx.ExecContext(ctx, `UPDATE deliveries SET dead = 1, failure = ?, code = ?, error = ?, failed_at = ? WHERE destination = ? AND dead = 0`,
-			b.Class, b.Class, b.Why, micros(s.now()), b.Destination)
-		if err != nil {
+	for i := range c.Bury {
+		if err := s.bury(ctx, tx, &c.Bury[i], c.Strip); err != nil {
 			return err
 		}
 	}
 	for _, id := range c.Free {
-		if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET next_at = 0, refusals = 0 WHERE destination = ? AND dead = 0`, id); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET next_at = 0, refusals = 0 WHERE destination = ? AND state = 0`, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// stripped is what of a delivery is set to keep nothing of what it says.
+const stripped = `, bare = 1, unrendered = 0, sealed = '', rendered = '[]', body = '', event = NULL`
+
+func (s *Store) bury(ctx context.Context, tx *transaction, b *deliver.Burial, strip bool) error {
+	err := tx.QueryRowContext(ctx, `SELECT COALESCE(sum(size), 0) FROM deliveries WHERE destination = ? AND state = 0`, b.Destination).Scan(&b.Bytes)
+	if err != nil {
+		return err
+	}
+	more := ""
+	if strip {
+		more = stripped
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET state = 1, failure = ?, code = ?, error = ?, failed_at = ?`+more+` WHERE destination = ? AND state = 0`,
+		b.Class, b.Class, b.Why, micros(s.now()), b.Destination)
+	return err
 }
 
 // rowsAtOnce is how many deliveries one statement inserts.
@@ -66,10 +81,10 @@ func (s *Store) insertDeliveries(ctx context.Context, tx *transaction, ds []*del
 			if err != nil {
 				return err
 			}
-			args = append(args, int64(d.ID), d.Destination, d.Trigger, d.Source, flag(d.Dead), d.NLane, int64(d.Lanes[0]), int64(d.Lanes[1]), int64(d.Table), flag(d.Barrier),
+			args = append(args, int64(d.ID), d.Destination, d.Trigger, d.Source, int(d.State), micros(d.SentAt), flag(d.Bare), d.Row.Table, nonNil(d.Row.Key), d.NLane, int64(d.Lanes[0]), int64(d.Lanes[1]), int64(d.Table), flag(d.Barrier),
 				d.Refusals, micros(d.NextAt), d.Attempts, micros(d.ParkedAt), micros(d.FailedAt), d.Class, d.Code, d.Error, tries(d),
-				d.Message.ID, d.Message.Signal, d.Message.Model, micros(d.Message.Committed), d.Message.ContentType, nonNil(d.Message.Key), keyHash(string(d.Message.Key)), d.Bytes(),
-				b.sealed, b.rendered, b.body, b.event)
+				d.Message.ID, d.Message.Signal, d.Message.Model, micros(d.Message.Committed), d.Message.ContentType, nonNil(d.Message.Key), keyHash(string(d.Row.Key)), d.Bytes(),
+				flag(d.Event != nil), b.sealed, b.rendered, b.body, b.event)
 		}
 		if _, err := tx.ExecContext(ctx, tx.d.insertNew("deliveries", deliveryColumns, len(some)), args...); err != nil {
 			return err
@@ -80,17 +95,20 @@ func (s *Store) insertDeliveries(ctx context.Context, tx *transaction, ds []*del
 
 // putBack stores what became of a delivery that is still parked.
 func (s *Store) putBack(ctx context.Context, tx *transaction, d *deliver.Delivery) error {
-	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET dead = ?, refusals = ?, next_at = ?, attempts = ?, failed_at = ?, failure = ?, code = ?, error = ?, tries = ?
-		WHERE id = ? AND dead = 0`, flag(d.Dead), d.Refusals, micros(d.NextAt), d.Attempts, micros(d.FailedAt), d.Class, d.Code, d.Error, tries(d), int64(d.ID))
-	if err != nil || !d.Mended {
+	res, err := tx.ExecContext(ctx, `UPDATE deliveries SET state = ?, sent_at = ?, refusals = ?, next_at = ?, attempts = ?, failed_at = ?, failure = ?, code = ?, error = ?, tries = ?
+		WHERE id = ? AND state = 0`, int(d.State), micros(d.SentAt), d.Refusals, micros(d.NextAt), d.Attempts, micros(d.FailedAt), d.Class, d.Code, d.Error, tries(d), int64(d.ID))
+	if err != nil || !d.Mended && !d.Bare {
+		return err
+	}
+	if n, err := res.RowsAffected(); n == 0 {
 		return err
 	}
 	b, err := s.sealBody(d)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET content_type = ?, ordering_key = ?, key_hash = ?, size = ?, sealed = ?, rendered = ?, body = ?, event = ? WHERE id = ?`,
-		d.Message.ContentType, nonNil(d.Message.Key), keyHash(string(d.Message.Key)), d.Bytes(), b.sealed, b.rendered, b.body, b.event, int64(d.ID))
+	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET content_type = ?, ordering_key = ?, size = ?, bare = ?, unrendered = ?, sealed = ?, rendered = ?, body = ?, event = ? WHERE id = ?`,
+		d.Message.ContentType, nonNil(d.Message.Key), d.Bytes(), flag(d.Bare), flag(d.Event != nil), b.sealed, b.rendered, b.body, b.event, int64(d.ID))
 	return err
 }
 
@@ -102,6 +120,9 @@ type sealedBody struct {
 
 func (s *Store) sealBody(d *deliver.Delivery) (b sealedBody, err error) {
 	b.sealed, b.body, b.event, b.rendered = s.keys.Name(), nonNil(d.Message.Body), d.Event, []byte("[]")
+	if d.Event == nil {
+		b.event = d.Origin
+	}
 	if len(d.Rendered) > 0 {
 		if b.rendered, err = json.Marshal(d.Rendered); err != nil {
 			return b, fmt.Errorf("encode what was rendered: %w", err)
@@ -118,7 +139,7 @@ func (s *Store) sealBody(d *deliver.Delivery) (b sealedBody, err error) {
 	return b, nil
 }
 
-func (s *Store) openBody(d *deliver.Delivery, b sealedBody) error {
+func (s *Store) openBody(d *deliver.Delivery, b sealedBody, unrendered bool) error {
 	if b.sealed != "" {
 		at := fmt.Sprintf("deliveries/%d/", d.ID)
 		for _, f := range []struct {
@@ -135,7 +156,12 @@ func (s *Store) openBody(d *deliver.Delivery, b sealedBody) error {
 			*f.b = plain
 		}
 	}
-	d.Message.Body, d.Event = b.body, b.event
+	d.Message.Body = b.body
+	if unrendered {
+		d.Event = b.event
+	} else {
+		d.Origin = b.event
+	}
 	if len(b.rendered) > 2 { // []
 		if err := json.Unmarshal(b.rendered, &d.Rendered); err != nil {
 			return damaged("delivery %d: read what was rendered: %w", d.ID, err)
@@ -155,7 +181,7 @@ func tries(d *deliver.Delivery) string {
 	return string(b)
 }
 
-// keyHash makes an index of ordering keys possible, which may be of any length.
+// keyHash makes an index of keys possible, which may be of any length.
 func keyHash(key string) int64 {
 	h := fnv.New64a()
 	h.Write([]byte(key))

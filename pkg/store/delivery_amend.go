@@ -9,73 +9,119 @@ import (
 )
 
 // Amend implements deliver.Store.
-func (s *Store) Amend(ctx context.Context, f *deliver.Filter, a deliver.Amendment, now time.Time, every time.Duration) (out []deliver.Amended, err error) {
+func (s *Store) Amend(ctx context.Context, r *deliver.Request) (out *deliver.Outcome, err error) {
 	err = s.transact(ctx, "change deliveries", func(tx *transaction) error {
-		out, err = amendDeliveries(ctx, tx, f, a, now, every)
+		out, err = amendDeliveries(ctx, tx, r)
 		return err
 	})
 	return out, err
 }
 
-func amendDeliveries(ctx context.Context, tx *transaction, f *deliver.Filter, a deliver.Amendment, now time.Time, every time.Duration) ([]deliver.Amended, error) {
-	picked, err := pick(ctx, tx, f)
-	if err != nil {
+func amendDeliveries(ctx context.Context, tx *transaction, r *deliver.Request) (*deliver.Outcome, error) {
+	a := &amending{Request: r, tx: tx, at: map[string]int{}}
+	if err := a.pick(ctx); err != nil {
 		return nil, err
 	}
-	var out []deliver.Amended
-	at := map[string]int{}
-	for i, p := range picked {
-		n, ok := at[p.destination]
-		if !ok {
-			n = len(out)
-			at[p.destination] = n
-			out = append(out, deliver.Amended{Destination: p.destination})
-		}
-		out[n].Deliveries++
-		switch {
-		case a == deliver.Retry && p.dead:
-			out[n].Bytes += p.size
-		case a != deliver.Retry && !p.dead:
-			out[n].Bytes -= p.size
-		}
-		if every > 0 && a == deliver.Retry {
-			next := now.Add(time.Duration(i) * every)
-			if _, err := tx.ExecContext(ctx, retryDeliveries+`(?)`, micros(next), p.id); err != nil {
-				return nil, err
-			}
-		}
+	if err := a.change(ctx); err != nil {
+		return nil, err
 	}
-	if every == 0 || a != deliver.Retry {
-		if err := amend(ctx, tx, picked, a, now); err != nil {
+	for i := range a.out.Amended {
+		one := &a.out.Amended[i]
+		row := tx.QueryRowContext(ctx, `SELECT count(*) FROM deliveries WHERE destination = ? AND state = 0`, one.Destination)
+		if err := row.Scan(&one.Parked); err != nil {
 			return nil, err
 		}
 	}
-	for i := range out {
-		row := tx.QueryRowContext(ctx, `SELECT count(*) FROM deliveries WHERE destination = ? AND dead = 0`, out[i].Destination)
-		if err := row.Scan(&out[i].Parked); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return &a.out, nil
 }
 
-const retryDeliveries = `UPDATE deliveries SET dead = 0, refusals = 0, next_at = ? WHERE id IN `
+// amending is a Request under way.
+type amending struct {
+	*deliver.Request
+	tx  *transaction
+	at  map[string]int // place of a destination in out.Amended
+	ids []any          // of those to be changed
+	out deliver.Outcome
+}
 
-func amend(ctx context.Context, tx *transaction, picked []pickedDelivery, a deliver.Amendment, now time.Time) error {
-	for _, some := range chunks(picked, 500) {
-		ids := make([]any, len(some))
-		for i, p := range some {
-			ids[i] = p.id
+// picked is what of a delivery decides on what is done to it.
+type picked struct {
+	id, size, committed int64
+	destination         string
+	state               deliver.State
+	bare, hasEvent      bool
+}
+
+// pick reads the deliveries, and sorts out those that stay as they are.
+func (a *amending) pick(ctx context.Context) error {
+	condition, args := where(&a.Filter)
+	rows, err := a.tx.QueryContext(ctx, `SELECT id, size, committed_at, destination, state, bare, event IS NOT NULL FROM deliveries`+condition, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p picked
+		if err := rows.Scan(&p.id, &p.size, &p.committed, &p.destination, &p.state, &p.bare, &p.hasEvent); err != nil {
+			return err
 		}
+		a.out.Picked++
+		a.out.Last = deliver.Mark{ID: uint64(p.id), At: fromMicros(p.committed)}
+		a.take(&p)
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+func (a *amending) take(p *picked) {
+	switch {
+	case a.Do == deliver.Skip && p.state != deliver.Parked:
+		return
+	case a.Do == deliver.Retry && a.Known != nil && !a.Known(p.destination):
+		a.out.Homeless++
+		return
+	case a.Do == deliver.Retry && p.bare:
+		a.out.Bare++
+		return
+	case a.Do == deliver.Retry && a.Anew && !p.hasEvent:
+		a.out.Unrendered++
+		return
+	}
+	n, ok := a.at[p.destination]
+	if !ok {
+		n = len(a.out.Amended)
+		a.at[p.destination] = n
+		a.out.Amended = append(a.out.Amended, deliver.Amended{Destination: p.destination})
+	}
+	one := &a.out.Amended[n]
+	a.out.Changed++
+	a.ids = append(a.ids, p.id)
+	one.Bytes[p.state] -= p.size
+	switch a.Do {
+	case deliver.Retry:
+		one.Bytes[deliver.Parked] += p.size
+	case deliver.Skip:
+		one.Bytes[deliver.Dead] += p.size
+	}
+	if p.state == deliver.Parked && a.Do != deliver.Retry {
+		one.Left = append(one.Left, uint64(p.id))
+	}
+}
+
+func (a *amending) change(ctx context.Context) error {
+	for i, ids := range chunks(a.ids, 500) {
 		var err error
-		switch in := list(len(ids)); a {
+		switch in := list(len(ids)); a.Do {
 		case deliver.Retry:
-			_, err = tx.ExecContext(ctx, retryDeliveries+in, append([]any{0}, ids...)...)
+			err = a.retry(ctx, ids, a.From.Add(time.Duration(500*i)*a.Every))
 		case deliver.Skip:
-			_, err = tx.ExecContext(ctx, `UPDATE deliveries SET dead = 1, failure = 'skipped', code = 'skipped', error = 'somebody skipped it', failed_at = ? WHERE dead = 0 AND id IN `+in,
-				append([]any{micros(now)}, ids...)...)
+			more := ""
+			if a.Strip {
+				more = stripped
+			}
+			_, err = a.tx.ExecContext(ctx, `UPDATE deliveries SET state = 1, failure = 'skipped', code = 'skipped', error = 'somebody skipped it', failed_at = ?`+more+` WHERE id IN `+in,
+				append([]any{micros(a.Now)}, ids...)...)
 		case deliver.Erase:
-			_, err = tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+in, ids...)
+			_, err = a.tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+in, ids...)
 		}
 		if err != nil {
 			return err
@@ -84,72 +130,26 @@ func amend(ctx context.Context, tx *transaction, picked []pickedDelivery, a deli
 	return nil
 }
 
-type pickedDelivery struct {
-	id, size    int64
-	destination string
-	dead        bool
-}
-
-func pick(ctx context.Context, tx *transaction, f *deliver.Filter) ([]pickedDelivery, error) {
-	condition, args := where(f)
-	query := `SELECT id, size, destination, dead FROM deliveries` + condition + ` ORDER BY id`
-	if f.Limit > 0 {
-		query, args = query+` LIMIT ?`, append(args, f.Limit)
+// retry parks deliveries, the first to be tried at from.
+func (a *amending) retry(ctx context.Context, ids []any, from time.Time) error {
+	query := `UPDATE deliveries SET parked_at = CASE WHEN state = 2 THEN ? ELSE parked_at END, state = 0, sent_at = 0, refusals = 0, next_at = ?`
+	if a.Anew {
+		query += `, unrendered = 1`
 	}
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []pickedDelivery
-	for rows.Next() {
-		var p pickedDelivery
-		if err := rows.Scan(&p.id, &p.size, &p.destination, &p.dead); err != nil {
-			return nil, err
+	query += ` WHERE id IN `
+	now := micros(a.Now)
+	if a.Every == 0 {
+		next := int64(0)
+		if from.After(a.Now) {
+			next = micros(from)
 		}
-		out = append(out, p)
+		_, err := a.tx.ExecContext(ctx, query+list(len(ids)), append([]any{now, next}, ids...)...)
+		return err
 	}
-	return out, errors.Join(rows.Err(), rows.Close())
-}
-
-// expireAtOnce bounds what one transaction removes.
-const expireAtOnce = 5000
-
-// Expire implements deliver.Store.
-func (s *Store) Expire(ctx context.Context, then time.Time, maxBytes int64) (removed int, err error) {
-	err = s.transact(ctx, "remove dead deliveries", func(tx *transaction) error {
-		removed = 0
-		var bytes int64
-		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(sum(size), 0) FROM deliveries WHERE dead = 1`).Scan(&bytes); err != nil {
+	for i, id := range ids {
+		if _, err := a.tx.ExecContext(ctx, query+`(?)`, now, micros(from.Add(time.Duration(i)*a.Every)), id); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT id, size, failed_at FROM deliveries WHERE dead = 1 ORDER BY failed_at LIMIT ?`, expireAtOnce)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		var old []uint64
-		for rows.Next() {
-			var id, size, failed int64
-			if err := rows.Scan(&id, &size, &failed); err != nil {
-				return err
-			}
-			if failed >= micros(then) && (maxBytes == 0 || bytes <= maxBytes) {
-				break
-			}
-			bytes -= size
-			old = append(old, uint64(id))
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
-		}
-		for _, ids := range chunks(old, 500) {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+list(len(ids)), numbers(ids)...); err != nil {
-				return err
-			}
-		}
-		removed = len(old)
-		return nil
-	})
-	return removed, err
+	}
+	return nil
 }

@@ -14,7 +14,7 @@ import (
 func (s *Store) Summary(ctx context.Context) ([]deliver.Summary, error) {
 	var out []deliver.Summary
 	err := s.view(ctx, "sum up deliveries", func(tx *transaction) error {
-		rows, err := tx.QueryContext(ctx, `SELECT destination, count(*), sum(size), max(id), min(committed_at) FROM deliveries WHERE dead = 0 GROUP BY destination ORDER BY destination`)
+		rows, err := tx.QueryContext(ctx, `SELECT destination, count(*), sum(size), max(id), min(committed_at) FROM deliveries WHERE state = 0 GROUP BY destination ORDER BY destination`)
 		if err != nil {
 			return err
 		}
@@ -38,7 +38,7 @@ func (s *Store) Places(ctx context.Context, destination string, after uint64, li
 	var out []deliver.Place
 	err := s.view(ctx, "look at parked deliveries", func(tx *transaction) error {
 		rows, err := tx.QueryContext(ctx, `SELECT id, source, lanes, lane1, lane2, of_table, barrier, refusals, next_at FROM deliveries
-			WHERE destination = ? AND dead = 0 AND id > ? ORDER BY id LIMIT ?`, destination, int64(after), limit)
+			WHERE destination = ? AND state = 0 AND id > ? ORDER BY id LIMIT ?`, destination, int64(after), limit)
 		if err != nil {
 			return err
 		}
@@ -59,10 +59,9 @@ func (s *Store) Places(ctx context.Context, destination string, after uint64, li
 
 // Load implements deliver.Store.
 func (s *Store) Load(ctx context.Context, ids []uint64) ([]*deliver.Delivery, error) {
-	alive := false
 	var out []*deliver.Delivery
 	for _, some := range chunks(ids, 500) {
-		ds, err := s.List(ctx, &deliver.Filter{IDs: some, Dead: &alive})
+		ds, err := s.List(ctx, &deliver.Filter{IDs: some, States: []deliver.State{deliver.Parked}})
 		if err != nil {
 			return nil, err
 		}
@@ -78,13 +77,9 @@ func (s *Store) List(ctx context.Context, f *deliver.Filter) ([]*deliver.Deliver
 		columns = strings.Replace(columns, "sealed, rendered, body, event", "'', '', '', NULL", 1)
 	}
 	condition, args := where(f)
-	query := `SELECT ` + columns + ` FROM deliveries` + condition + ` ORDER BY id`
-	if f.Limit > 0 {
-		query, args = query+` LIMIT ?`, append(args, f.Limit)
-	}
 	var out []*deliver.Delivery
 	err := s.view(ctx, "list deliveries", func(tx *transaction) error {
-		rows, err := tx.QueryContext(ctx, query, args...)
+		rows, err := tx.QueryContext(ctx, `SELECT `+columns+` FROM deliveries`+condition, args...)
 		if err != nil {
 			return err
 		}
@@ -103,60 +98,25 @@ func (s *Store) List(ctx context.Context, f *deliver.Filter) ([]*deliver.Deliver
 
 func (s *Store) scanDelivery(rows *sql.Rows) (*deliver.Delivery, error) {
 	d := &deliver.Delivery{}
-	var id, lane1, lane2, table, next, parked, failed, committed, hash, size int64
+	var id, lane1, lane2, table, sent, next, parked, failed, committed, hash, size int64
 	var tried string
+	var unrendered bool
 	var b sealedBody
 	m := &d.Message
-	err := rows.Scan(&id, &d.Destination, &d.Trigger, &d.Source, &d.Dead, &d.NLane, &lane1, &lane2, &table, &d.Barrier,
+	err := rows.Scan(&id, &d.Destination, &d.Trigger, &d.Source, &d.State, &sent, &d.Bare, &d.Row.Table, &d.Row.Key, &d.NLane, &lane1, &lane2, &table, &d.Barrier,
 		&d.Refusals, &next, &d.Attempts, &parked, &failed, &d.Class, &d.Code, &d.Error, &tried,
 		&m.ID, &m.Signal, &m.Model, &committed, &m.ContentType, &m.Key, &hash, &size,
-		&b.sealed, &b.rendered, &b.body, &b.event)
+		&unrendered, &b.sealed, &b.rendered, &b.body, &b.event)
 	if err != nil {
 		return nil, err
 	}
 	d.ID, d.Lanes, d.Table = uint64(id), [2]uint64{uint64(lane1), uint64(lane2)}, uint64(table)
+	d.SentAt = fromMicros(sent)
 	d.NextAt, d.ParkedAt, d.FailedAt, m.Committed = fromMicros(next), fromMicros(parked), fromMicros(failed), fromMicros(committed)
 	if tried != "" {
 		if err := json.Unmarshal([]byte(tried), &d.Tries); err != nil {
 			return nil, damaged("delivery %d: read its attempts: %w", id, err)
 		}
 	}
-	return d, s.openBody(d, b)
-}
-
-// where makes f a condition.
-func where(f *deliver.Filter) (string, []any) {
-	var parts []string
-	var args []any
-	add := func(condition string, more ...any) {
-		parts, args = append(parts, condition), append(args, more...)
-	}
-	if f.IDs != nil {
-		if len(f.IDs) == 0 {
-			add("1 = 0")
-		} else {
-			add("id IN "+list(len(f.IDs)), numbers(f.IDs)...)
-		}
-	}
-	if f.After > 0 {
-		add("id > ?", int64(f.After))
-	}
-	if f.Dead != nil {
-		add("dead = ?", flag(*f.Dead))
-	}
-	for _, c := range []struct{ column, value string }{{"destination", f.Destination}, {"source", f.Source}, {"failure", f.Class}, {"code", f.Code}} {
-		if c.value != "" {
-			add(c.column+" = ?", c.value)
-		}
-	}
-	if f.Trigger > 0 {
-		add("trigger_id = ?", f.Trigger)
-	}
-	if f.Key != nil {
-		add("key_hash = ? AND ordering_key = ?", keyHash(*f.Key), []byte(*f.Key))
-	}
-	if len(parts) == 0 {
-		return "", nil
-	}
-	return " WHERE " + strings.Join(parts, " AND "), args
+	return d, s.openBody(d, b, unrendered)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
@@ -145,9 +144,9 @@ func (h *Held) Settle(ctx context.Context, c *deliver.Changes) error {
 }
 
 // Amend is that of Store.
-func (h *Held) Amend(ctx context.Context, f *deliver.Filter, a deliver.Amendment, now time.Time, every time.Duration) (out []deliver.Amended, err error) {
+func (h *Held) Amend(ctx context.Context, r *deliver.Request) (out *deliver.Outcome, err error) {
 	err = h.transact(ctx, "change deliveries", func(tx *transaction) error {
-		if out, err = amendDeliveries(ctx, tx, f, a, now, every); err != nil {
+		if out, err = amendDeliveries(ctx, tx, r); err != nil {
 			return err
 		}
 		return h.prove(ctx, tx)

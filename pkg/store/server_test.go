@@ -3,6 +3,7 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
+	"log/slog"
 	neturl "net/url"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 
+	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/store/storetest"
 )
 
@@ -168,5 +170,26 @@ func TestMySQLRefuses(t *testing.T) {
 	}
 	if got := openErr(t, as("hunter2")); !strings.Contains(got, "Access denied") || strings.Contains(got, "hunter2") {
 		t.Error(got)
+	}
+}
+
+// TestMySQLMigratesAgain: a migration that was cut off between its statements, each of
+// which commits by itself, is run again.
+func TestMySQLMigratesAgain(t *testing.T) {
+	for _, variable := range []string{"WALTRIGGER_TEST_MYSQL", "WALTRIGGER_TEST_MARIADB"} {
+		t.Run(variable, func(t *testing.T) {
+			server, name := service(t, variable), fresh()
+			admin := raw(t, "mysql", dsn(t, server))
+			t.Cleanup(func() { run(t, admin, "DROP DATABASE IF EXISTS "+name) })
+			url := edit(t, server, func(u *neturl.URL) { u.Path = "/" + name })
+			for range 2 {
+				s, err := store.Open(t.Context(), url, slog.New(slog.DiscardHandler))
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Close()
+				run(t, admin, "DELETE FROM "+name+".waltrigger_version WHERE version_id > 0")
+			}
+		})
 	}
 }

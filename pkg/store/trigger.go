@@ -100,7 +100,7 @@ func (s *Store) CreateTrigger(ctx context.Context, r *trigger.Record) error {
 func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision int64) error {
 	t := r.Trigger.Clone()
 	var revision int64
-	var was trigger.Origin
+	var was trigger.Record
 	err := s.update(ctx, "update trigger", func(tx *transaction) error {
 		old, err := s.scanTrigger(tx.QueryRowContext(ctx, selectTriggers+` WHERE id = ?`, t.ID))
 		if err != nil {
@@ -109,7 +109,7 @@ func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision
 		if ifRevision != 0 && ifRevision != old.Revision {
 			return trigger.ErrStale
 		}
-		revision, was = old.Revision, old.Origin
+		revision, was = old.Revision, old
 		t.CreatedAt, t.UpdatedAt = old.Trigger.CreatedAt, old.Trigger.UpdatedAt
 		if err := checkName(ctx, tx, t); err != nil {
 			return err
@@ -134,7 +134,33 @@ func (s *Store) UpdateTrigger(ctx context.Context, r *trigger.Record, ifRevision
 	if err != nil {
 		return err
 	}
-	r.Trigger, r.Origin, r.Revision = t, was, revision
+	r.Trigger, r.Origin, r.Paused, r.Revision = t, was.Origin, was.Paused, revision
+	return nil
+}
+
+// PauseTrigger stores r.Paused, with r's activations, and fills in the revision and the
+// time. ifRevision is as for UpdateTrigger.
+func (s *Store) PauseTrigger(ctx context.Context, r *trigger.Record, ifRevision int64) error {
+	id, now := r.Trigger.ID, s.now().UTC().Truncate(time.Microsecond)
+	var revision int64
+	err := s.update(ctx, "pause trigger", func(tx *transaction) error {
+		if err := checkRevision(ctx, tx, id, ifRevision); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE triggers SET paused = ?, revision = revision + 1, updated_at = ? WHERE id = ?`, string(r.Paused), timestamp(now), id)
+		if err != nil {
+			return err
+		}
+		if err := tx.QueryRowContext(ctx, `SELECT revision FROM triggers WHERE id = ?`, id).Scan(&revision); err != nil {
+			return err
+		}
+		return saveActivations(ctx, tx, id, r.Activations)
+	})
+	if err != nil {
+		return err
+	}
+	r.Trigger = r.Trigger.Clone()
+	r.Trigger.UpdatedAt, r.Revision = now, revision
 	return nil
 }
 
@@ -258,13 +284,13 @@ func forgetDestinations(ctx context.Context, tx *transaction, triggerID int64, k
 	return nil
 }
 
-const selectTriggers = `SELECT id, origin, revision, document, sealed, warnings, created_at, updated_at FROM triggers`
+const selectTriggers = `SELECT id, origin, revision, paused, document, sealed, warnings, created_at, updated_at FROM triggers`
 
 func (s *Store) scanTrigger(row interface{ Scan(...any) error }) (trigger.Record, error) {
 	var r trigger.Record
 	var id int64
 	var document, sealed, warned, created, updated string
-	err := row.Scan(&id, &r.Origin, &r.Revision, &document, &sealed, &warned, &created, &updated)
+	err := row.Scan(&id, &r.Origin, &r.Revision, &r.Paused, &document, &sealed, &warned, &created, &updated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, trigger.ErrNotFound
 	}

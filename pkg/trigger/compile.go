@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ type Compiler struct {
 
 	MaxWebhookTimeout, MaxBrokerTimeout, MaxActionTimeout time.Duration
 	Schedule                                              []time.Duration // of retries
+	Parks                                                 bool            // deliveries that cannot be sent are parked
 }
 
 // Compiled is a trigger that can fire. It is immutable.
@@ -214,6 +216,9 @@ func (k *compilation) webhook(at string, w *Webhook) {
 		d.hosts, d.at = []string{u.Hostname()}, u.Scheme+"://"+u.Host
 	}
 	d.params = []slot{{name: "url", row: -1, fixed: w.URL}, {name: "http_method", row: -1, fixed: w.HTTPMethod}}
+	if w.Batch > 0 {
+		d.params = append(d.params, slot{name: "batch", row: -1, fixed: strconv.Itoa(w.Batch)})
+	}
 	k.secret(d, at, w.Secret)
 	k.url(d, at+"/url", w.URL)
 	for _, h := range w.Headers {
@@ -331,7 +336,8 @@ func (d *Destination) Render(e *payload.Event) ([]sink.Header, error) {
 // limits are l, and whether the trigger is paused.
 func (k *compilation) limits(l *Limits) sink.Limits {
 	out := l.compile(k.Schedule)
-	out.Paused = k.out.Paused == PausedKeep
+	// Where nothing is parked, what waits would hold up the log for as long as it waits.
+	out.Paused = k.out.Paused == PausedKeep || k.out.Paused == PausedDrop && k.Parks
 	return out
 }
 

@@ -61,6 +61,12 @@ type parser struct {
 // errHere is a syntax error at the parser's position.
 var errHere = errors.New("syntax")
 
+// CheckJSON says why a body is no proper JSON, for a reader of its own.
+func CheckJSON(body []byte) []Problem {
+	_, problems := parseJSON(body)
+	return problems
+}
+
 func parseJSON(body []byte) (*node, []Problem) {
 	if len(body) > MaxBody {
 		return nil, []Problem{{Code: CodeTooLarge, Detail: fmt.Sprintf("the body has more than %d bytes", MaxBody)}}

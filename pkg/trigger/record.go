@@ -31,7 +31,7 @@ type Paused string
 // The ways of being paused. The empty one is not to be.
 const (
 	PausedKeep Paused = "keep" // it is parked, and sent once the trigger is resumed
-	PausedDrop Paused = "drop" // it is as if the trigger were not active
+	PausedDrop Paused = "drop" // it is as if the trigger were not active; what waits stays where it is
 )
 
 // Broken is a trigger that cannot render what comes of a table, or of any (Table "").
@@ -101,6 +101,8 @@ func (r *Record) State() string {
 	switch {
 	case !r.Trigger.Active:
 		return StateInactive
+	case r.Paused != "":
+		return StatePaused
 	case r.Broken != nil:
 		return StateBroken
 	}
@@ -119,6 +121,7 @@ func (r *Record) State() string {
 // States of a trigger beside those of its activations.
 const (
 	StateInactive = "inactive"
+	StatePaused   = "paused"
 	StateBroken   = "broken" // something that it names is not there
 )
 

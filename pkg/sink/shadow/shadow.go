@@ -55,7 +55,7 @@ func (r *Records) Collect(ch chan<- prometheus.Metric) { r.total.Collect(ch) }
 // id.
 func (r *Records) Kind() sink.Kind {
 	return sink.Kind{
-		Name: "shadow", Ordered: true, Pipelined: true, MaxBatch: 500, Conn: []sink.Param{{Name: detail, Required: true}},
+		Name: "shadow", Ordered: true, Pipelined: true, MaxBatch: 500, Dry: true, Conn: []sink.Param{{Name: detail, Required: true}},
 		Open: func(_ context.Context, conn map[string]any, _ sink.Env) (sink.Sink, error) {
 			id, _ := conn[detail].(string)
 			return &recorder{r, id}, nil

@@ -18,6 +18,7 @@ type request struct {
 	agent  string
 	m      *sink.Message
 	signer *signer // nil: not signed
+	events string  // "" = m is a message of its own
 }
 
 func (q *request) appendHead(dst []byte) []byte {
@@ -37,6 +38,10 @@ func (q *request) appendHead(dst []byte) []byte {
 	if q.signer != nil {
 		dst = append(dst, "\r\nwebhook-signature: "...)
 		dst = q.signer.append(dst, m.ID, now, m.Body)
+	}
+	if q.events != "" {
+		dst = append(dst, "\r\nwebhook-batch-ids: "...)
+		dst = append(dst, q.events...)
 	}
 	var own given
 	for i := range m.Headers {

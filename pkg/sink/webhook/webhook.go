@@ -30,12 +30,15 @@ import (
 var Kind = sink.Kind{
 	Name:     "webhook",
 	MaxBatch: 1,
-	Params:   []sink.Param{{Name: "url", Required: true, Secret: true}, {Name: "http_method"}, {Name: "secret", Secret: true}},
+	Params:   []sink.Param{{Name: "url", Required: true, Secret: true}, {Name: "http_method"}, {Name: "secret", Secret: true}, {Name: ParamBatch}},
 	Check:    check,
 	Open: func(_ context.Context, _ map[string]any, env sink.Env) (sink.Sink, error) {
 		return open(env, nil), nil
 	},
 }
+
+// ParamBatch is the parameter that has bodies sent as JSON arrays, of one or more.
+const ParamBatch = "batch"
 
 // maxTime bounds a request whose context has no deadline.
 const maxTime = 30 * time.Second
@@ -68,11 +71,14 @@ func open(env sink.Env, config *tls.Config) *Sink {
 	return &Sink{pool: newPool(env.Dial, config), agent: "waltrigger/" + version, targets: map[string]*target{}, signers: map[string]*signer{}}
 }
 
-// Send sends msgs one after the other.
+// Send sends msgs one after the other, or several in one request if they say so.
 func (s *Sink) Send(ctx context.Context, msgs []*sink.Message) []error {
+	if len(msgs) > 0 && msgs[0].Params[ParamBatch] != "" {
+		return s.sendBatches(ctx, msgs)
+	}
 	var errs []error
 	for i, m := range msgs {
-		if err := s.send(ctx, m); err != nil {
+		if err := s.send(ctx, m, ""); err != nil {
 			if errs == nil {
 				errs = make([]error, len(msgs))
 			}
@@ -88,8 +94,8 @@ func (s *Sink) Close() error {
 	return nil
 }
 
-// send gives *sink.Error.
-func (s *Sink) send(ctx context.Context, m *sink.Message) error {
+// send gives *sink.Error. events are the ids of the messages that m was put together of.
+func (s *Sink) send(ctx context.Context, m *sink.Message, events string) error {
 	t, err := s.target(m.Params["url"])
 	if err != nil {
 		return &sink.Error{Class: sink.Permanent, Code: "url_invalid", Err: err}
@@ -101,7 +107,7 @@ func (s *Sink) send(ctx context.Context, m *sink.Message) error {
 	if !legalMethod(method) {
 		return &sink.Error{Class: sink.Permanent, Code: "method_invalid", Err: fmt.Errorf("%q is no method for webhooks", method)}
 	}
-	if badByte(m.ID) >= 0 || badByte(m.ContentType) >= 0 {
+	if badByte(m.ID) >= 0 || badByte(events) >= 0 || badByte(m.ContentType) >= 0 {
 		return &sink.Error{Class: sink.Permanent, Code: "header_invalid", Err: errors.New("the message's id or content type holds a control character")}
 	}
 	if err := checkHeaders(m.Headers); err != nil {
@@ -115,7 +121,7 @@ func (s *Sink) send(ctx context.Context, m *sink.Message) error {
 	if !ok {
 		deadline = time.Now().Add(maxTime)
 	}
-	r, err := s.pool.do(ctx, &request{t, method, s.agent, m, sg}, deadline)
+	r, err := s.pool.do(ctx, &request{t, method, s.agent, m, sg, events}, deadline)
 	if err != nil {
 		return s.failed(ctx, t, err)
 	}

@@ -119,7 +119,7 @@ func testLeases(t *testing.T, url string) {
 	must("park by nobody", park("three", 2), store.ErrTaken)
 	must("park by the next", park("two", 3), nil)
 	must("park where nobody else can be", park("", 4), nil)
-	_, err := s.Held("three").Amend(t.Context(), &deliver.Filter{}, deliver.Erase, epoch, 0)
+	_, err := s.Held("three").Amend(t.Context(), &deliver.Request{Do: deliver.Erase, Now: epoch})
 	must("erase by nobody", err, store.ErrTaken)
 	if ds, err := s.List(t.Context(), &deliver.Filter{}); err != nil || !slices.Equal(ids(ds), []uint64{1, 3, 4}) {
 		t.Errorf("parked %v, %v", ids(ds), err)

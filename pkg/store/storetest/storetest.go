@@ -46,11 +46,15 @@ func Run(t *testing.T, b Backend) {
 		{"destinations keep their ids", testDestinations},
 		{"revisions", testRevisions},
 		{"activations", testActivations},
+		{"paused", testPaused},
 		{"queries", testQueries},
 		{"sources", testSources},
 		{"gaps", testGaps},
 		{"deliveries", testDeliveries},
 		{"amendments", testAmendments},
+		{"history", testHistory},
+		{"calls", testCalls},
+		{"audit", testAudit},
 		{"survives reopening", testReopen},
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},
@@ -130,6 +134,9 @@ func same(t *testing.T, got, want trigger.Record) {
 	if !got.Trigger.CreatedAt.Equal(want.Trigger.CreatedAt) || !got.Trigger.UpdatedAt.Equal(want.Trigger.UpdatedAt) || got.Revision != want.Revision {
 		t.Errorf("got revision %d %v %v, want %d %v %v", got.Revision, got.Trigger.CreatedAt, got.Trigger.UpdatedAt,
 			want.Revision, want.Trigger.CreatedAt, want.Trigger.UpdatedAt)
+	}
+	if got.Paused != want.Paused {
+		t.Errorf("got paused %q, want %q", got.Paused, want.Paused)
 	}
 	if !reflect.DeepEqual(got.Warnings, want.Warnings) && len(got.Warnings)+len(want.Warnings) > 0 {
 		t.Errorf("got warnings %q, want %q", got.Warnings, want.Warnings)
@@ -286,6 +293,36 @@ func testActivations(t *testing.T, url string) {
 		t.Errorf("of another revision: %v", err)
 	}
 	same(t, get(t, s, r.Trigger.ID), r)
+}
+
+func testPaused(t *testing.T, url string) {
+	s := open(t, url)
+	r := create(t, s, "")
+	if r.Paused != "" {
+		t.Errorf("created %s", r.Paused)
+	}
+	r.Paused, r.Activations = trigger.PausedKeep, []trigger.Activation{{ContentType: signal.ContentType{AppLabel: "a", ModelName: "B"}, Signal: signal.PreSave, State: trigger.Pending}}
+	if err := s.PauseTrigger(t.Context(), &r, 1); err != nil || r.Revision != 2 {
+		t.Fatalf("revision %d, %v", r.Revision, err)
+	}
+	same(t, get(t, s, r.Trigger.ID), r)
+	edit := trigger.Record{Trigger: r.Trigger.Clone(), Activations: r.Activations}
+	edit.Trigger.Description = "changed"
+	if err := s.UpdateTrigger(t.Context(), &edit, 0); err != nil || edit.Paused != trigger.PausedKeep || edit.Revision != 3 {
+		t.Errorf("an edit left %q at revision %d, %v", edit.Paused, edit.Revision, err)
+	}
+	same(t, get(t, s, r.Trigger.ID), edit)
+	if err := s.PauseTrigger(t.Context(), &r, 2); !errors.Is(err, trigger.ErrStale) {
+		t.Errorf("of another revision: %v", err)
+	}
+	r.Paused = ""
+	if err := s.PauseTrigger(t.Context(), &r, 0); err != nil || get(t, s, r.Trigger.ID).Paused != "" {
+		t.Errorf("resumed: %v", err)
+	}
+	r.Trigger.ID = 999
+	if err := s.PauseTrigger(t.Context(), &r, 0); !errors.Is(err, trigger.ErrNotFound) {
+		t.Errorf("of no trigger: %v", err)
+	}
 }
 
 func testQueries(t *testing.T, url string) {
