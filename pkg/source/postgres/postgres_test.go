@@ -234,9 +234,16 @@ func startSource(tb testing.TB, s *Source, st *memory, tables ...string) *runnin
 }
 
 func (r *running) close() {
+	if err := r.end(); err != nil {
+		r.tb.Error(err)
+	}
+}
+
+// end closes r; the error is that of a connection which broke meanwhile.
+func (r *running) end() error {
 	r.stop()
 	if r.done == nil {
-		return
+		return nil
 	}
 	select {
 	case err := <-r.done:
@@ -247,9 +254,7 @@ func (r *running) close() {
 		r.tb.Error("Run did not return")
 	}
 	r.done = nil
-	if err := r.Close(); err != nil {
-		r.tb.Error(err)
-	}
+	return r.Close()
 }
 
 // next returns the next change that is not a lone Commit.
