@@ -109,7 +109,7 @@ func testWorkload(t *testing.T, db *database, seed uint64, changes int) {
 	}()
 	rnd := rand.New(rand.NewPCG(seed, 99))
 	replica, mark := sourcetest.Replica{}, change.Mark{}
-	var seen change.Tx
+	var seen change.Tx // without End, which is not there before the commit
 	for n, ordinal := 0, uint32(0); ; {
 		c := r.next()
 		if c.Op == change.Commit {
@@ -120,7 +120,7 @@ func testWorkload(t *testing.T, db *database, seed uint64, changes int) {
 		if c.Tx.Seq < seen.Seq || c.Tx.Position == seen.Position && c.Ordinal != ordinal+1 || c.Tx.Position != seen.Position && c.Ordinal != 1 {
 			t.Fatalf("change %d of %s comes after change %d of %s", c.Ordinal, c.Tx.Position, ordinal, seen.Position)
 		}
-		seen, ordinal = *c.Tx, c.Ordinal
+		seen.Seq, seen.Position, ordinal = c.Tx.Seq, c.Tx.Position, c.Ordinal
 		mark.Tx, mark.Done = c.Tx.Position, c.Ordinal
 		if c.Table.Name == "last" {
 			break
