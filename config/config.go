@@ -58,6 +58,9 @@ type Source struct {
 	Publication     string            `yaml:"publication"`
 	PublicationMode string            `yaml:"publication_mode"`
 	ServerID        int64             `yaml:"server_id"`
+	Origin          string            `yaml:"origin"`
+	IgnoreSkip      bool              `yaml:"ignore_skip"`
+	NoFailover      bool              `yaml:"no_failover"`
 	ContentTypes    map[string]string `yaml:"content_types"` // app_label.Model -> schema.table
 	Relations       []related.Config  `yaml:"relations"`
 }
@@ -330,7 +333,10 @@ func (c *Config) API() api.Config {
 
 // Postgres gives the configuration of the source, if it is one.
 func (s Source) Postgres() postgres.Config {
-	return postgres.Config{Name: s.Name, URL: string(s.URL), Slot: s.Slot, Publication: s.Publication, PublicationMode: s.PublicationMode}
+	return postgres.Config{
+		Name: s.Name, URL: string(s.URL), Slot: s.Slot, Publication: s.Publication, PublicationMode: s.PublicationMode,
+		Origin: s.Origin, IgnoreSkip: s.IgnoreSkip, NoFailover: s.NoFailover,
+	}
 }
 
 // IsMySQL reports whether the source is a MySQL or MariaDB.

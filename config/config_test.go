@@ -133,7 +133,7 @@ colour: blue
 		t.Fatal("accepted")
 	}
 	want := `w.yaml:3: sources[0].url: must begin with postgres://, mysql:// or mariadb://
-w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, server_id, content_types, relations
+w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, server_id, origin, ignore_skip, no_failover, content_types, relations
 w.yaml:6: sources[2].slot: "S": want 1 to 63 lower-case letters, digits or _
 w.yaml:6: sources[2].publication_mode: "maybe": want auto, managed or existing
 w.yaml:6: sources[2].name: sources[1] has this name

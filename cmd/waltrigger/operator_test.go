@@ -179,6 +179,13 @@ func TestLostPosition(t *testing.T) {
 	if said := mend("source", "resync", "shop", "--accept-gap"); !strings.Contains(said, "The gap") {
 		t.Errorf("resync said %q", said)
 	}
+	gaps, _ := p.source()["gaps"].([]any)
+	if len(gaps) != 1 {
+		t.Fatalf("gaps %v", gaps)
+	}
+	if gap := gaps[0].(map[string]any); gap["kind"] != "skipped" || gap["after"] == gap["before"] || gap["after"] == nil || gap["before"] == nil {
+		t.Errorf("gap %v", gap)
+	}
 	works(3)
 
 	// The publication is dropped while it is in use.
@@ -212,7 +219,7 @@ func TestLostPosition(t *testing.T) {
 
 	// The end: nothing stays behind.
 	p.stop()
-	if out, _, code := p.cli("source", "list"); code != 0 || !strings.Contains(out, p.slot) {
+	if out, _, code := p.cli("source", "list"); code != 0 || !strings.Contains(out, p.slot) || strings.Contains(out, "GAPS IN") { // they went with the store
 		t.Errorf("list: %d %s", code, out)
 	}
 	if out, stderr, code := p.cli("source", "drop", "shop"); code != 0 {

@@ -88,9 +88,22 @@ type Source struct {
 	Received       string `json:"received_position,omitempty"`
 	Acked          string `json:"acknowledged_position,omitempty"`
 	LagBytes       uint64 `json:"lag_bytes"`
+	RetainedBytes  uint64 `json:"retained_bytes"` // log that the server keeps for it
 	Events         uint64 `json:"events"`
+	Skipped        uint64 `json:"skipped_transactions"`
 	Reconnects     uint64 `json:"reconnects"`
 	Unseen         uint64 `json:"unseen_statements"`
+	Gaps           []Gap  `json:"gaps,omitempty"` // the latest first
+}
+
+// Gap is a part of a source's log for which what was sent is not what the database holds.
+type Gap struct {
+	Kind    string    `json:"kind"`
+	Table   string    `json:"table,omitempty"`
+	After   string    `json:"after,omitempty"`
+	Before  string    `json:"before,omitempty"`
+	Reason  string    `json:"reason"`
+	Noticed time.Time `json:"noticed_at"`
 }
 
 // ContentType is a table as triggers name it.

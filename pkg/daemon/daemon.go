@@ -130,7 +130,7 @@ func (d *daemon) openTriggers(ctx context.Context) error {
 		compiled: map[int64]*trigger.Compiled{}, active: map[int64]*activation{},
 	}
 	for _, t := range d.sources.all() {
-		t.wanted, t.ready = d.triggers.wanted, d.triggers.resumeAll
+		t.wanted, t.ready, t.fewer, t.fires, t.rewind = d.triggers.wanted, d.triggers.resumeAll, d.triggers.fewer, d.triggers.fires, d.triggers.rewind
 	}
 	checking := *c
 	checking.CheckPath = d.sources.checkPath
@@ -253,7 +253,7 @@ func (d *daemon) awaitSources(ctx context.Context) {
 func (d *daemon) listen(ctx context.Context) error {
 	var err error
 	d.admin, err = api.New(d.cfg.API(), api.Deps{
-		Triggers: d.triggers, Deliveries: d.deliveries(), Audit: audit{d.triggers}, Previewer: d.triggers, Secret: d.triggers.secret, Sources: d.status, ContentTypes: d.sources.contentTypes,
+		Triggers: d.triggers, Deliveries: d.deliveries(), Audit: audit{d.triggers}, Previewer: d.triggers, Secret: d.triggers.secret, Sources: d.described, ContentTypes: d.sources.contentTypes,
 		Brokers: d.surround.brokers(), DynamicValues: d.surround.resolver.Names(), Log: d.log, Metrics: d.registry,
 	})
 	if err != nil {
@@ -276,6 +276,25 @@ func (d *daemon) status(context.Context) []api.Source {
 	for _, t := range d.sources.all() {
 		lease, active := d.leader.of(t.name)
 		out = append(out, t.status(lease, active))
+	}
+	return out
+}
+
+// described is status with the gaps that the store knows of.
+func (d *daemon) described(ctx context.Context) []api.Source {
+	out := d.status(ctx)
+	for i := range out {
+		gaps, err := d.store.Gaps(ctx, out[i].Name, shownGaps)
+		if err != nil {
+			d.log.Warn("list gaps", "source", out[i].Name, "err", err)
+		}
+		for _, g := range gaps {
+			shown := api.Gap{Kind: g.Kind, After: string(g.After), Before: string(g.Before), Reason: g.Reason, Noticed: g.Noticed}
+			if g.Table.Name != "" {
+				shown.Table = g.Table.String()
+			}
+			out[i].Gaps = append(out[i].Gaps, shown)
+		}
 	}
 	return out
 }

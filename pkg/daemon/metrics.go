@@ -19,6 +19,8 @@ var (
 	sourceStreaming = prometheus.NewDesc("waltrigger_source_streaming", "1 while the source's log is read.", []string{"source"}, nil)
 	sourceState     = prometheus.NewDesc("waltrigger_source_state", "1 for the state that the source is in.", []string{"source", "state"}, nil)
 	sourceLag       = prometheus.NewDesc("waltrigger_source_lag_bytes", "The log that the server keeps for us: its end minus what was acknowledged.", []string{"source"}, nil)
+	sourceRetained  = prometheus.NewDesc("waltrigger_source_retained_bytes", "The log that the server keeps for us, a few seconds ago; more than the lag where an old transaction is still open.", []string{"source"}, nil)
+	sourceSkipped   = prometheus.NewDesc("waltrigger_source_skipped_transactions_total", "Transactions that asked to fire nothing (waltrigger.skip).", []string{"source"}, nil)
 	sourceActive    = prometheus.NewDesc("waltrigger_source_active", "1 if this instance reads the source and sends for it, 0 if another one may.", []string{"source"}, nil)
 	sourceEpoch     = prometheus.NewDesc("waltrigger_source_epoch", "Grows each time that an instance becomes the active one; 0 where no other can.", []string{"source"}, nil)
 	sourceReconnect = prometheus.NewDesc("waltrigger_source_reconnects_total", "Connections to the source's log after the first one.", []string{"source"}, nil)
@@ -26,7 +28,7 @@ var (
 )
 
 func (sourceMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sourceStreaming, sourceState, sourceLag, sourceActive, sourceEpoch, sourceReconnect, sourceUnseen} {
+	for _, d := range []*prometheus.Desc{sourceStreaming, sourceState, sourceLag, sourceRetained, sourceSkipped, sourceActive, sourceEpoch, sourceReconnect, sourceUnseen} {
 		ch <- d
 	}
 }
@@ -38,6 +40,8 @@ func (m sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(sourceEpoch, prometheus.GaugeValue, float64(s.Epoch), s.Name)
 		ch <- prometheus.MustNewConstMetric(sourceState, prometheus.GaugeValue, 1, s.Name, s.State)
 		ch <- prometheus.MustNewConstMetric(sourceLag, prometheus.GaugeValue, float64(s.LagBytes), s.Name)
+		ch <- prometheus.MustNewConstMetric(sourceRetained, prometheus.GaugeValue, float64(s.RetainedBytes), s.Name)
+		ch <- prometheus.MustNewConstMetric(sourceSkipped, prometheus.CounterValue, float64(s.Skipped), s.Name)
 		ch <- prometheus.MustNewConstMetric(sourceReconnect, prometheus.CounterValue, float64(s.Reconnects), s.Name)
 		ch <- prometheus.MustNewConstMetric(sourceUnseen, prometheus.CounterValue, float64(s.Unseen), s.Name)
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,6 +104,34 @@ func (o Operator) List(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return o.listGaps(ctx, s)
+}
+
+// shownGaps is how many gaps of a source are shown.
+const shownGaps = 20
+
+// listGaps prints the gaps of the sources, if there are any.
+func (o Operator) listGaps(ctx context.Context, s *store.Store) error {
+	w := tabwriter.NewWriter(o.Out, 0, 0, 2, ' ', 0)
+	heading := "\nGAPS IN\tKIND\tTABLE\tAFTER\tBEFORE\tNOTICED\tREASON\n"
+	for _, c := range o.Config.Sources {
+		gaps, err := s.Gaps(ctx, c.Name, shownGaps)
+		if err != nil {
+			return err
+		}
+		for _, g := range gaps {
+			table := "-"
+			if g.Table.Name != "" {
+				table = g.Table.String()
+			}
+			fmt.Fprint(w, heading)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Source, g.Kind, table, cmp.Or(string(g.After), "-"), g.Before, g.Noticed.Format(time.RFC3339), g.Reason)
+			heading = ""
+		}
+	}
 	return w.Flush()
 }
 
@@ -149,7 +178,16 @@ func (o Operator) Resync(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		save := func(s source.State) error { return x.store.SaveSource(ctx, name, s) }
+		was := cmp.Or(x.saved.Identity, "never read")
+		save := func(s source.State) error {
+			if s.Mark.End == "" {
+				return x.store.SaveSource(ctx, name, s)
+			}
+			return x.store.Skip(ctx, s, store.Gap{
+				Source: name, Kind: store.GapSkipped, After: x.saved.Mark.End, Before: s.Mark.End,
+				Reason: "source resync --accept-gap: server, database and slot were " + was + ", and are " + s.Identity,
+			})
+		}
 		st, seq, err := x.src.Resync(ctx, active.tables(), save)
 		if err != nil {
 			return errors.Join(err, active.restore(ctx, x.store, nil))
@@ -162,7 +200,7 @@ func (o Operator) Resync(ctx context.Context, name string) error {
 			from = "the beginning"
 		}
 		o.Log.Warn("gap accepted", "source", name, "after", from, "before", string(st.Mark.End), "was", x.saved.Identity, "now", st.Identity)
-		return o.say("Source %s goes on from %s. The gap: what was committed after %s and before %s was not sent. Start waltrigger now.", name, st.Mark.End, from, st.Mark.End)
+		return o.say("Source %s goes on from %s. The gap: what was committed after %s and before %s was not sent; `waltrigger source list` and the API keep showing it. Start waltrigger now.", name, st.Mark.End, from, st.Mark.End)
 	})
 }
 

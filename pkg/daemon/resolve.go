@@ -37,7 +37,7 @@ func (s *sources) resolve(ctx context.Context, c trigger.ContentType) (trigger.T
 			return trigger.Table{}, fmt.Errorf("%w: %w%s", trigger.ErrUnavailable, err, hint)
 		}
 		if info, ok := t.find(tables, c); ok {
-			if err := usable(info, c); err != nil {
+			if err := t.usable(info, c); err != nil {
 				return trigger.Table{}, err
 			}
 			found = append(found, trigger.Table{Source: t.name, Schema: info.Schema, Name: info.Name})
@@ -92,14 +92,15 @@ func names(tables []source.TableInfo) []string {
 }
 
 // usable refuses a table whose changes cannot be published without making the
-// application's own updates fail.
-func usable(info source.TableInfo, c trigger.ContentType) error {
-	if info.IdentityUsable {
+// application's own updates fail, unless its inserts will do.
+func (t *tail) usable(info source.TableInfo, c trigger.ContentType) error {
+	_, less := t.source().(source.InsertOnly)
+	if info.IdentityUsable || less && c.AllowInsertOnly {
 		return nil
 	}
 	return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf(
-		"%s: table %s has no usable replica identity: if it were published, the database would refuse the application's updates and deletes; give it a primary key, or %s",
-		c.Name(), info.TableName, fullIdentity(info))}
+		"%s: table %s has no usable replica identity: if it were published, the database would refuse the application's updates and deletes; give it a primary key, or %s (writes the whole old row to the log), or say allow_insert_only if its inserts will do",
+		c.Name(), info.TableName, info.WholeOldRow)}
 }
 
 // checkPath says what is wrong with a path that a template or condition of t reads. A
@@ -182,7 +183,7 @@ func (k known) held(signals signal.Set, at string, path []string) error {
 		return nil
 	}
 	for _, name := range k.reads(path[1]) {
-		if !slices.Contains(k.PrimaryKey, name) {
+		if !slices.Contains(k.OldColumns, name) {
 			return &trigger.Problem{Code: codeIdentity, Detail: fmt.Sprintf("the log of %s holds no old value of %s%s", k.TableName, name, full)}
 		}
 	}
@@ -194,7 +195,7 @@ const codeIdentity = "replica_identity"
 
 // fullIdentity is what makes the log hold whole old rows, and what that costs.
 func fullIdentity(info source.TableInfo) string {
-	return info.Mend + ", after which each update and delete also writes the whole old row to the log"
+	return strings.TrimSuffix(info.WholeOldRow, ";") + ", after which each update and delete also writes the whole old row to the log"
 }
 
 // shown says which column that path reads may not leave, of the table or of those that it
@@ -246,6 +247,24 @@ func (s *sources) doubts(c *trigger.Compiled) []string {
 		if ok && len(k.Columns) > 0 && !slices.ContainsFunc(k.Columns, func(col source.ColumnInfo) bool { return !s.hidden.Hides(k.Schema, k.Name, col.Name) }) {
 			out = append(out, fmt.Sprintf("%s: settings.hidden_columns hides every column of table %s: no event shows anything of a row", ct.Name(), k.TableName))
 		}
+		if silent := silent(k.TableInfo, c.Trigger.Signals()); ok && len(silent) > 0 {
+			out = append(out, fmt.Sprintf("%s: the log does not carry the %s of table %s, so none fires", ct.Name(), strings.Join(silent, " and "), k.TableName))
+		}
+	}
+	return out
+}
+
+// silent names what signals ask for and the log of a table does not carry.
+func silent(info source.TableInfo, signals signal.Set) []string {
+	var out []string
+	saves, deletes := signals.Has(signal.PreSave) || signals.Has(signal.PostSave), signals.Has(signal.PreDelete) || signals.Has(signal.PostDelete)
+	for _, op := range []struct {
+		op    change.Op
+		asked bool
+	}{{change.Insert, saves}, {change.Update, saves}, {change.Delete, deletes}, {change.Truncate, signals.Has(signal.Truncate)}} {
+		if op.asked && slices.Contains(info.Unlogged, op.op) {
+			out = append(out, op.op.String()+"s")
+		}
 	}
 	return out
 }
@@ -269,7 +288,7 @@ func (s *sources) deleted(c *trigger.Compiled) []string {
 		var lacks []string
 		for _, name := range c.Instance {
 			for _, col := range k.reads(name) {
-				if !slices.Contains(k.PrimaryKey, col) && !slices.Contains(lacks, col) {
+				if !slices.Contains(k.OldColumns, col) && !slices.Contains(lacks, col) {
 					lacks = append(lacks, col)
 				}
 			}

@@ -27,11 +27,12 @@ type catalogOf struct {
 	err    error
 }
 
+func (c *catalogOf) AllowInsertOnly([]source.TableName) {}
+
 func (c *catalogOf) Tables(context.Context) ([]source.TableInfo, error) { return c.tables, c.err }
 
 func table(schema, name string, columns ...string) source.TableInfo {
-	i := source.TableInfo{TableName: source.TableName{Schema: schema, Name: name}, InSearchPath: schema == "public", IdentityUsable: true, PrimaryKey: []string{"id"}}
-	i.Mend = "ALTER TABLE " + i.TableName.String() + " REPLICA IDENTITY FULL"
+	i := source.TableInfo{TableName: source.TableName{Schema: schema, Name: name}, InSearchPath: schema == "public", IdentityUsable: true, PrimaryKey: []string{"id"}, OldColumns: []string{"id"}, WholeOldRow: "ALTER TABLE " + schema + "." + name + " REPLICA IDENTITY FULL;"}
 	for _, c := range append([]string{"id"}, columns...) {
 		i.Columns = append(i.Columns, source.ColumnInfo{Name: c})
 	}
@@ -134,6 +135,27 @@ func TestResolve(t *testing.T) {
 }
 
 // TestContentTypesResolve: what the catalog lists is what resolve finds.
+// TestInsertOnlyResolves: a table without usable identity will do for whoever says that
+// its inserts are enough, and is told what does not come.
+func TestInsertOnlyResolves(t *testing.T) {
+	s := &sources{tails: []*tail{shop()}}
+	s.tails[0].src.(*catalogOf).tables[slices.IndexFunc(s.tails[0].src.(*catalogOf).tables, func(i source.TableInfo) bool { return i.Name == "myapp_log" })].Unlogged = []change.Op{change.Update, change.Delete}
+	c := trigger.ContentType{AppLabel: "myapp", ModelName: "log", AllowInsertOnly: true}
+	if _, err := s.resolve(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	for signals, want := range map[string]string{"post_save": "the updates of table public.myapp_log", "post_delete": "the deletes of table", "truncate": ""} {
+		tr, problems := trigger.Decode([]byte(`{"config_signals":[{"signal":"` + signals + `"}],"content_types":[{"app_label":"myapp","model":"log","allow_insert_only":true}],"payload":"x"}`))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		compiled, _ := (&trigger.Compiler{Webhook: &sink.Kind{}}).Compile(&trigger.Record{Trigger: tr})
+		if got := strings.Join(s.doubts(compiled), "\n"); !strings.Contains(got, want) || (got == "") != (want == "") {
+			t.Errorf("%s: %q, want %q", signals, got, want)
+		}
+	}
+}
+
 func TestContentTypesResolve(t *testing.T) {
 	s := &sources{tails: []*tail{shop()}}
 	list, err := s.contentTypes(t.Context(), "")

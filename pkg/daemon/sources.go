@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
@@ -103,6 +104,9 @@ type tail struct {
 	metrics *pipeline.Metrics
 	wanted  func(src string) []source.TableName // the tables that triggers need now
 	ready   func()                              // the source can be published
+	fewer   func(src string) []source.TableName // of wanted, those of which the inserts alone will do
+	fires   func(src string, table source.TableName) bool
+	rewind  func(ctx context.Context, src string, seq uint64) error
 	log     *slog.Logger
 
 	neighbours *neighbours
@@ -164,6 +168,9 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	t.notes.held.Store(held)
+	if j, ok := t.source().(source.Joiner); ok {
+		j.OnJoin(func(table source.TableName, before change.Position) { t.joined(ctx, held, table, before) })
+	}
 	state, err := t.prepare(ctx, held)
 	if err == nil {
 		close(t.prepared)
@@ -174,6 +181,12 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 		wg.Go(func() { t.tailRelated(renewing) })
 		err = t.pipeline(state, held, d).Run(ctx)
 		stop()
+	}
+	for rewound := (*source.RewoundError)(nil); errors.As(err, &rewound) && ctx.Err() == nil; {
+		t.log.Error("reading goes back", "source", t.name, "err", err)
+		if state, err = t.prepare(ctx, held); err == nil {
+			err = t.pipeline(state, held, d).Run(ctx)
+		}
 	}
 	if err == nil || ctx.Err() != nil {
 		return
@@ -244,7 +257,33 @@ func (t *tail) prepareOnce(ctx context.Context, held *store.Held) (source.State,
 	if err != nil {
 		return saved, err
 	}
-	return t.source().Prepare(ctx, saved, func(s source.State) error { return held.SaveSource(ctx, t.name, s) })
+	return t.source().Prepare(ctx, saved, func(s source.State) error {
+		if s.Rewound == nil {
+			return held.SaveSource(ctx, t.name, s)
+		}
+		// First the triggers: done twice, it does no harm.
+		if err := t.rewind(ctx, t.name, s.Rewound.Seq); err != nil {
+			return err
+		}
+		return held.Skip(ctx, s, store.Gap{
+			Source: t.name, Kind: store.GapRewound, After: s.Mark.End, Before: s.Rewound.From,
+			Reason: "the server that took over had not received what was read and sent before",
+		})
+	})
+}
+
+// joined notes that changes of a table from before some position were not in the log,
+// although a trigger that is active asks for them: it was made anew, or lost and got back
+// its replica identity.
+func (t *tail) joined(ctx context.Context, held *store.Held, table source.TableName, before change.Position) {
+	if !t.fires(t.name, table) {
+		return
+	}
+	t.log.Error("changes of a table were not in the log", "source", t.name, "table", table.String(), "before", string(before))
+	err := held.AddGap(ctx, store.Gap{Source: t.name, Kind: store.GapTable, Table: table, Before: before, Reason: "the table was not published: it was made anew, or had lost its replica identity"})
+	if err != nil {
+		t.log.Error("record a gap", "source", t.name, "err", err)
+	}
 }
 
 func (t *tail) pipeline(state source.State, held *store.Held, d *deliver.Deliverer) *pipeline.Pipeline {
@@ -280,7 +319,7 @@ func (t *tail) status(lease store.Lease, active bool) api.Source {
 		s.Detail = strings.TrimPrefix(s.Detail+"; "+why, "; ")
 	}
 	out.State, out.Detail, out.Received, out.Acked = s.State, s.Detail, string(s.Received), string(s.Acked)
-	out.LagBytes, out.Events, out.Reconnects, out.Unseen = s.LagBytes, s.Events, s.Reconnects, s.Unseen
+	out.LagBytes, out.RetainedBytes, out.Events, out.Skipped, out.Reconnects, out.Unseen = s.LagBytes, s.RetainedBytes, s.Events, s.Skipped, s.Reconnects, s.Unseen
 	return out
 }
 
@@ -339,6 +378,9 @@ func (t *tail) publish(ctx context.Context) error {
 	}
 	t.publishM.Lock()
 	defer t.publishM.Unlock()
+	if src, ok := t.source().(source.InsertOnly); ok {
+		src.AllowInsertOnly(t.fewer(t.name))
+	}
 	wanted := t.wanted(t.name)
 	around, err := t.neighbours.of(ctx, t.current())
 	if err != nil {

@@ -386,6 +386,78 @@ func (s *triggers) wanted(src string) []source.TableName {
 	return out
 }
 
+// fewer lists the tables of a source of which some trigger will do with the inserts.
+func (s *triggers) fewer(src string) []source.TableName {
+	var out []source.TableName
+	s.eachActivation(src, func(c trigger.ContentType, a trigger.Activation) {
+		if t := (source.TableName{Schema: a.Schema, Name: a.Table}); c.AllowInsertOnly && !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	})
+	return out
+}
+
+// fires reports whether a trigger is active for a table.
+func (s *triggers) fires(src string, table source.TableName) bool {
+	found := false
+	s.eachActivation(src, func(_ trigger.ContentType, a trigger.Activation) {
+		found = found || a.State == trigger.Active && a.Schema == table.Schema && a.Table == table.Name
+	})
+	return found
+}
+
+// eachActivation calls f for the activations of active triggers that are of a source's
+// tables.
+func (s *triggers) eachActivation(src string, f func(trigger.ContentType, trigger.Activation)) {
+	for _, c := range s.current().Set.Triggers() {
+		if !c.Trigger.Active {
+			continue
+		}
+		for _, a := range c.Activations {
+			if a.ContentType.Source != src || a.Table == "" {
+				continue
+			}
+			i := slices.IndexFunc(c.Trigger.ContentTypes, func(t trigger.ContentType) bool {
+				return t.AppLabel == a.ContentType.AppLabel && t.ModelName == a.ContentType.ModelName
+			})
+			if i >= 0 {
+				f(c.Trigger.ContentTypes[i], a)
+			}
+		}
+	}
+}
+
+// rewind lets what is active of a source fire from seq on: reading goes back behind the
+// place in the log where it became active, to what was committed after that.
+func (s *triggers) rewind(ctx context.Context, src string, seq uint64) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	records, err := s.store.Triggers(ctx, trigger.Query{})
+	if err != nil {
+		return err
+	}
+	late := func(a trigger.Activation) bool {
+		return a.ContentType.Source == src && a.State == trigger.Active && a.Seq > seq
+	}
+	for _, r := range records {
+		if !slices.ContainsFunc(r.Activations, late) {
+			continue
+		}
+		err := s.store.UpdateActivations(ctx, r.Trigger.ID, r.Revision, func(as []trigger.Activation) []trigger.Activation {
+			for i := range as {
+				if late(as[i]) {
+					as[i].Seq = seq
+				}
+			}
+			return as
+		})
+		if nilIfGone(err) != nil {
+			return err
+		}
+	}
+	return s.reload(ctx)
+}
+
 // publishAll lets go of the tables that no trigger needs any more, in the background.
 func (s *triggers) publishAll() {
 	s.mu.Lock()

@@ -1,6 +1,10 @@
 package source
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/waltrigger/waltrigger/pkg/change"
+)
 
 // TableError says why one table cannot be tailed as it is. The source as a whole goes
 // on: Publish joins one for each such table (errors.As, errors.Join) after it has
@@ -27,4 +31,13 @@ func OnlyTables(err error) bool {
 	}
 	_, ok := err.(*TableError) //nolint:errorlint // Publish joins them bare
 	return ok
+}
+
+// RewoundError ends Run: what was read after To is not in the server's log any more. A
+// server took over that had not received it. What was delivered of it was committed, and
+// lost by the database. Prepare with what was saved by then, and Run, go on.
+type RewoundError struct{ From, To change.Position }
+
+func (e *RewoundError) Error() string {
+	return fmt.Sprintf("the server's log agrees with what was read up to %s only, not %s: reading goes on from there", e.To, e.From)
 }

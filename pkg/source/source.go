@@ -16,6 +16,15 @@ type Batch []change.Change
 type State struct {
 	Identity string // which server, database and slot Mark belongs to; opaque; "" = never read
 	Mark     change.Mark
+	// Rewound is set in what Prepare saves when it goes back, and is not part of what is
+	// loaded again.
+	Rewound *Rewind
+}
+
+// Rewind says that reading goes back. See RewoundError.
+type Rewind struct {
+	From change.Position // the log was read up to there before
+	Seq  uint64          // transactions with this Tx.Seq or a higher one have not been seen
 }
 
 // Source tails one database.
@@ -96,6 +105,21 @@ type Latest interface {
 // MaxValue bounds an answer of Catalog.Value, bytes.
 const MaxValue = 64 << 10
 
+// InsertOnly is a Source that can carry the inserts of tables whose updates and deletes
+// cannot be published without harm.
+type InsertOnly interface {
+	// AllowInsertOnly names the tables for which that will do, for the calls of Publish
+	// that follow and for what the source does by itself.
+	AllowInsertOnly(tables []TableName)
+}
+
+// Joiner is a Source that tells which tables came into its log, and when.
+type Joiner interface {
+	// OnJoin makes the source call f whenever a table joins its log: changes committed
+	// before that position are not in it. Any goroutine; f must not call the source.
+	OnJoin(f func(table TableName, before change.Position))
+}
+
 // Query asks for the rows of a table by the values of some of its columns.
 type Query struct {
 	Table   TableName
@@ -130,9 +154,11 @@ type TableInfo struct {
 	Columns        []ColumnInfo
 	PrimaryKey     []string
 	ForeignKeys    []ForeignKey
-	Identity       change.Identity
-	IdentityUsable bool   // updates and deletes can be published without harm
-	Mend           string // where Identity is not full: the SQL that makes the log hold whole old rows
+	Identity       change.Identity // of every row: partitions may differ from their root
+	OldColumns     []string        // what the log holds of a deleted row, and of an update that changes one of them
+	WholeOldRow    string          // what makes the log hold the whole old row, statements to be run
+	IdentityUsable bool            // updates and deletes can be published without harm, or are not published
+	Unlogged       []change.Op     // what the log does not carry as things are; of a table without usable identity
 	InSearchPath   bool
 	Unreadable     bool // rows of it cannot be read by query
 	Partitioned    bool
@@ -162,14 +188,18 @@ type ForeignKey struct {
 
 // Status is a snapshot of a source.
 type Status struct {
-	State      string // connecting, streaming, stopped, resync_required, store_unknown_slot, error
-	Detail     string // the error or the next step, in words
-	Received   change.Position
-	Acked      change.Position
-	LagBytes   uint64 // server's end of log minus acknowledged
-	Events     uint64 // row changes sent since start
-	Unseen     uint64 // statements since start whose row changes the log does not hold
-	Reconnects uint64
+	State    string // connecting, streaming, stopped, resync_required, store_unknown_slot, error
+	Detail   string // the error or the next step, in words
+	Received change.Position
+	Acked    change.Position
+	LagBytes uint64 // server's end of log minus acknowledged
+	// RetainedBytes is the log that the server keeps for this source, a few seconds ago:
+	// more than LagBytes where an old transaction is still open.
+	RetainedBytes uint64
+	Events        uint64 // row changes sent since start
+	Skipped       uint64 // transactions left out because their writer asked for it, since start
+	Unseen        uint64 // statements since start whose row changes the log does not hold
+	Reconnects    uint64
 }
 
 // HaltError stops a source until an operator acts. It is not retried.

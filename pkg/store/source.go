@@ -27,15 +27,23 @@ func (s *Store) LoadSource(ctx context.Context, name string) (source.State, bool
 // SaveSource saves how far a source has been handled. Once it returned nil, st survives
 // a crash: only then may the source's log be acknowledged.
 func (s *Store) SaveSource(ctx context.Context, name string, st source.State) error {
-	_, err := s.exec(ctx, "save source "+name, s.write.d.upsert("sources", "name", "identity", "end_position", "tx_position", "tx_done"),
-		name, st.Identity, string(st.Mark.End), string(st.Mark.Tx), st.Mark.Done)
+	_, err := s.exec(ctx, "save source "+name, s.write.d.upsert("sources", "name", sourceColumns...), sourceArgs(name, st)...)
 	return err
 }
 
-// DropSource forgets a source, its notes included.
+var sourceColumns = []string{"identity", "end_position", "tx_position", "tx_done"}
+
+func sourceArgs(name string, st source.State) []any {
+	return []any{name, st.Identity, string(st.Mark.End), string(st.Mark.Tx), st.Mark.Done}
+}
+
+// DropSource forgets a source, its notes and gaps included.
 func (s *Store) DropSource(ctx context.Context, name string) error {
 	return s.transact(ctx, "drop source "+name, func(tx *transaction) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM notes WHERE source = ?`, name); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM gaps WHERE source = ?`, name); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM sources WHERE name = ?`, name)

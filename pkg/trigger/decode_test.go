@@ -17,7 +17,7 @@ func TestDecodeKeepsWhatWasSent(t *testing.T) {
 	body := `{
 	"name": "sales <&>", "description": "two\nlines",
 	"config_signals": [{"signal": "post_save"}, {"signal": "post_delete"}, {"signal": "post_save"}],
-	"content_types": [{"app_label": "myapp", "model_name": "Sale", "source": "shop", "allow_missing": true}],
+	"content_types": [{"app_label": "myapp", "model_name": "Sale", "source": "shop", "allow_missing": true, "allow_insert_only": true}],
 	"webhooks": [{"id": "crm", "url": "https://example.com/a?b=c", "http_method": "PUT", "timeout_secs": 2.25,
 		"headers": {"Z-First": "1", "Authorization": "Bearer {{ myapp.utils.get_token }}"}, "secret": ["whsec_a", "whsec_b"]},
 		{"url": "https://example.com/", "secret": "whsec_c"}, {"url": "https://example.com/", "secret": ["whsec_d"]}],
@@ -34,7 +34,7 @@ func TestDecodeKeepsWhatWasSent(t *testing.T) {
 	}
 	want := `{"id":0,"name":"sales <&>","description":"two\nlines","active":false,` +
 		`"config_signals":[{"signal":"post_save"},{"signal":"post_delete"}],` +
-		`"content_types":[{"app_label":"myapp","model_name":"Sale","source":"shop","allow_missing":true}],` +
+		`"content_types":[{"app_label":"myapp","model_name":"Sale","source":"shop","allow_missing":true,"allow_insert_only":true}],` +
 		`"webhooks":[{"id":"crm","url":"https://example.com/a?b=c","http_method":"PUT","headers":{"Z-First":"1","Authorization":"Bearer {{ myapp.utils.get_token }}"},"secret":["whsec_a","whsec_b"],"timeout_secs":2.25},` +
 		`{"url":"https://example.com/","http_method":"POST","secret":"whsec_c"},{"url":"https://example.com/","http_method":"POST","secret":["whsec_d"]}],` +
 		`"msg_broker_queues":[{"name":"kafka","conn_details":{"b":"x","a":1},"parameters":{"topic":"t","n":1.50,"on":true}}],` +

@@ -125,6 +125,7 @@ func (d *decoder) contentType(n *node, ptr string, c *ContentType) {
 		{name: "model_name", synonym: "model", required: true, read: func(n *node, p string) { d.identifier(n, p, &c.ModelName) }},
 		{name: "source", nullable: true, read: func(n *node, p string) { d.name(n, p, &c.Source) }},
 		{name: "allow_missing", read: func(n *node, p string) { d.boolean(n, p, &c.AllowMissing) }},
+		{name: "allow_insert_only", read: func(n *node, p string) { d.boolean(n, p, &c.AllowInsertOnly) }},
 	})
 	if l := strings.ToLower(c.AppLabel); l == "information_schema" || strings.HasPrefix(l, "pg_") {
 		d.add(ptr+"/app_label", CodeNotAllowed, "names the database's own tables; these never fire")

@@ -82,6 +82,9 @@ type ContentType struct {
 	ModelName    string `json:"model_name"`
 	Source       string `json:"source,omitempty"`
 	AllowMissing bool   `json:"allow_missing,omitempty"` // the table is still to come
+	// AllowInsertOnly: where the log cannot carry the table's updates and deletes, its
+	// inserts will do.
+	AllowInsertOnly bool `json:"allow_insert_only,omitempty"`
 }
 
 // Name gives the content type without what is said about it.

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # PostgreSQL with wal_level=logical on loopback, user postgres, password postgres.
 #
-#   postgres.sh install|start|stop|wipe|env|dsn|status|bin
+#   postgres.sh install|start|stop|kill|clone|wipe|env|dsn|url|status|bin
 #
 #   PG_MAJOR        14 to 18, or host: the newest complete installation (14 or newer)
 #                   of this machine                                  (default 15)
 #   PG_INSTANCE     a name for a server of its own beside the tests'  (default none)
 #   PG_PORT         its port            (default 24000+major, or the next free one)
 #   PG_ARGS         more server options, e.g. "-c shared_buffers=512MB"
+#   PG_PRIMARY      for clone: another PG_INSTANCE of this major version, stopped, whose
+#                   asynchronous standby this one becomes
 #
 # The programs come from Maven Central as portable builds for x86-64 and arm64; without
 # Maven an installation of the same major version on this machine serves as well.
@@ -85,6 +87,16 @@ locale_of() {
   case " ${all,,} " in *" c.utf8 "* | *" c.utf-8 "*) echo C.UTF-8 ;; *) echo C ;; esac
 }
 
+clone() {
+  local from=$dir/postgres-$major-$PG_PRIMARY
+  ! alive "$from/pid" || die "stop the primary first: its data are copied"
+  mkdir -p "$d"; chmod 755 "$d"
+  cp -a "$from/data" "$d/data"
+  touch "$d/data/standby.signal"
+  echo "primary_conninfo = 'host=127.0.0.1 port=$(cat "$from/port") user=postgres password=postgres dbname=postgres'" >>"$d/data/postgresql.auto.conf"
+  own "$d"
+}
+
 start() {
   install
   ! alive "$d/pid" || return 0
@@ -104,7 +116,7 @@ start() {
   # shellcheck disable=SC2086  # PG_ARGS is a list of options
   (cd "$d" && spawn "$d/pid" "$d/server.log" "${run[@]}" "$b/postgres" -D "$d/data" -p "$port" \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c wal_level=logical -c max_wal_senders=40 \
-    -c max_replication_slots=40 -c max_connections=200 -c fsync=off ${PG_ARGS:-})
+    -c max_replication_slots=40 -c max_connections=200 -c max_prepared_transactions=20 -c fsync=off ${PG_ARGS:-})
   wait_port "$port" "$d/pid" "$d/server.log" 60
   ready "$port"
 }
@@ -113,7 +125,7 @@ start() {
 ready() {
   local i
   for i in $(seq 600); do
-    if awk '/ starting PostgreSQL/ {r = 0} /ready to accept connections/ {r = 1} END {exit !r}' "$d/server.log"; then return 0; fi
+    if awk '/ starting PostgreSQL/ {r = 0} /ready to accept (read-only )?connections/ {r = 1} END {exit !r}' "$d/server.log"; then return 0; fi
     alive "$d/pid" || break
     sleep 0.1
   done
@@ -128,7 +140,9 @@ case ${1:-} in
   stop) stop_pid "$d/pid" INT ;; # INT is PostgreSQL's fast shutdown; TERM would wait for clients
   wipe) stop_pid "$d/pid" INT; rm -rf "$d" ;;
   env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_POSTGRES='$(dsn)'" ;;
-  dsn) alive "$d/pid" || die "$name is not running"; dsn ;;
+  clone) locked "$dir/.lock-$name" clone ;;
+  kill) if alive "$d/pid"; then kill -KILL "$(cut -d' ' -f1 "$d/pid")"; while alive "$d/pid"; do sleep 0.05; done; rm -f "$d/pid"; fi ;;
+  dsn | url) alive "$d/pid" || die "$name is not running"; dsn ;;
   status) if alive "$d/pid"; then echo "$name: $(dsn)"; else echo "$name: stopped"; fi ;;
   bin) bin ;;
   *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;

@@ -171,7 +171,7 @@ func (s *Source) readTables(ctx context.Context, c *sql.Conn, srv *server) ([]so
 	var out []source.TableInfo
 	err := each(ctx, c, `SELECT t.TABLE_SCHEMA, t.TABLE_NAME, t.CREATE_OPTIONS LIKE '%partitioned%' FROM information_schema.TABLES t WHERE `+baseTables, nil,
 		func(scan func(...any) error) error {
-			t := source.TableInfo{IdentityUsable: true, Identity: srv.rowImage(), Mend: "SET GLOBAL binlog_row_image = 'FULL'"}
+			t := source.TableInfo{IdentityUsable: true, Identity: srv.rowImage(), WholeOldRow: "SET GLOBAL binlog_row_image = 'FULL'"}
 			var partitioned sql.NullBool
 			err := scan(&t.Schema, &t.Name, &partitioned)
 			t.InSearchPath, t.Partitioned = t.Schema == s.connector.db, partitioned.Bool
@@ -209,7 +209,23 @@ func (s *Source) readTables(ctx context.Context, c *sql.Conn, srv *server) ([]so
 	if err := readKeys(ctx, c, out, at); err != nil {
 		return nil, err
 	}
+	for i := range out {
+		out[i].OldColumns = oldColumns(&out[i])
+	}
 	return out, readIndexes(ctx, c, out, at)
+}
+
+// oldColumns are those of which the log holds the old values: all, or the primary key if
+// there is one.
+func oldColumns(t *source.TableInfo) []string {
+	if t.Identity != change.IdentityFull && len(t.PrimaryKey) > 0 {
+		return t.PrimaryKey
+	}
+	names := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		names[i] = c.Name
+	}
+	return names
 }
 
 // readIndexes says of each foreign key by which indexes its rows are found.

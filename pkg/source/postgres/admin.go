@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -16,10 +15,10 @@ import (
 type SlotStatus struct {
 	Name          string
 	Exists        bool
-	Confirmed     change.Position // everything before it is acknowledged
-	ReaderPID     uint32          // the server's process that reads it; 0 = nobody does
-	RetainedBytes int64           // log held back for it
-	Lost          string          // why the server invalidated it; "" = it did not
+	Confirmed     string // everything before it is acknowledged
+	ReaderPID     uint32 // the server's process that reads it; 0 = nobody does
+	RetainedBytes int64  // log held back for it
+	Lost          string // why the server invalidated it; "" = it did not
 }
 
 // Slot asks the server for the slot. It changes nothing.
@@ -30,7 +29,7 @@ func (s *Source) Slot(ctx context.Context) (SlotStatus, error) {
 		if err != nil || slot == nil {
 			return err
 		}
-		out.Exists, out.Confirmed, out.RetainedBytes, out.Lost = true, slot.Confirmed.position(), slot.RetainedBytes, slot.Invalidation
+		out.Exists, out.Confirmed, out.RetainedBytes, out.Lost = true, slot.Confirmed.String(), slot.RetainedBytes, slot.Invalidation
 		if slot.WALStatus == "lost" && out.Lost == "" {
 			out.Lost = "lost"
 		}
@@ -47,7 +46,7 @@ func (s *Source) Place(ctx context.Context, saved source.State) (source.Place, e
 	slot, err := s.Slot(ctx)
 	p := source.Place{Name: "slot " + slot.Name}
 	if slot.Exists {
-		p.At, p.Held = slot.Confirmed, slot.RetainedBytes
+		p.At, p.Held = change.Position(slot.Confirmed), slot.RetainedBytes
 	}
 	known := saved.Identity != ""
 	switch {
@@ -68,11 +67,10 @@ func (s *Source) Place(ctx context.Context, saved source.State) (source.Place, e
 
 // operated is what an operator's step on a source that nobody reads starts from.
 type operated struct {
-	slot      *slotInfo // nil: there is none
-	database  string
-	identity  string
-	serverEnd lsn
-	conn      *pgconn.PgConn // for replication
+	slot     *slotInfo // nil: there is none
+	database string
+	id       identified
+	conn     walsender
 }
 
 // operate looks at the server and calls f, unless somebody reads the slot.
@@ -93,11 +91,11 @@ func (s *Source) operate(ctx context.Context, f func(operated) error) error {
 		return fmt.Errorf("replication slot %s is being read by the server's process %d: stop its reader first, or, if that is gone, SELECT pg_terminate_backend(%d);",
 			s.cfg.Slot, o.slot.ActivePID, o.slot.ActivePID)
 	}
-	if o.conn, _, err = s.connector.replication(ctx); err != nil {
+	if o.conn, err = s.connector.replication(ctx, patience); err != nil {
 		return s.refused(err)
 	}
 	defer o.conn.Close(context.WithoutCancel(ctx))
-	if o.identity, o.serverEnd, err = s.identify(ctx, o.conn); err != nil {
+	if o.id, err = s.identify(ctx, o.conn); err != nil {
 		return s.refused(err)
 	}
 	return f(o)
@@ -111,10 +109,10 @@ func (s *Source) Adopt(ctx context.Context) (source.State, error) {
 		if o.slot == nil {
 			return fmt.Errorf("replication slot %s does not exist, so there is nothing to adopt: it is made when waltrigger is started", s.cfg.Slot)
 		}
-		if err := s.checkSlot(o.slot, o.database, o.slot.Confirmed, o.serverEnd); err != nil {
+		if err := s.checkSlot(o.slot, o.database, o.slot.Confirmed, o.id.end); err != nil {
 			return err
 		}
-		st = source.State{Identity: o.identity, Mark: change.Mark{End: o.slot.Confirmed.position()}}
+		st = source.State{Identity: o.id.identity, Mark: change.Mark{End: o.id.history.end(o.slot.Confirmed).position()}}
 		return nil
 	})
 	return st, err
@@ -126,7 +124,7 @@ func (s *Source) Adopt(ctx context.Context) (source.State, error) {
 // Run, before Close.
 func (s *Source) Resync(ctx context.Context, tables []source.TableName, save func(source.State) error) (st source.State, seq uint64, err error) {
 	err = s.operate(ctx, func(o operated) error {
-		if err := s.dropSlot(ctx, o, func() error { return save(source.State{Identity: o.identity}) }); err != nil {
+		if err := s.dropSlot(ctx, o, func() error { return save(source.State{Identity: o.id.identity}) }); err != nil {
 			return err
 		}
 		missing, err := s.Publish(ctx, tables) // before the slot: it decodes with the catalog of its time
@@ -139,14 +137,14 @@ func (s *Source) Resync(ctx context.Context, tables []source.TableName, save fun
 		if err != nil {
 			s.log.Warn("some tables are not published", "err", err)
 		}
-		st, err = s.createSlot(ctx, o.conn, o.identity, save)
+		st, err = s.createSlot(ctx, o.conn, o.id, save)
 		return err
 	})
 	if err != nil {
 		return st, 0, err
 	}
 	end, _, err := parseMark(st.Mark)
-	return st, uint64(end), err
+	return st, uint64(end.at), err
 }
 
 // foreignSlot says why the slot of our name cannot be one of ours.
@@ -194,14 +192,21 @@ func (s *Source) dropPublication(ctx context.Context, c *pgx.Conn) error {
 	if err != nil || p == nil {
 		return err
 	}
-	if !p.mine {
+	var names []string
+	if p.mine {
+		names = append(names, s.cfg.Publication)
+	} else {
 		s.log.Warn("the publication stays: it was not made by waltrigger, or another role owns it", "publication", s.cfg.Publication)
-		return nil
 	}
-	if _, err := c.Exec(ctx, "DROP PUBLICATION "+s.quotedPublication()); err != nil {
-		return fmt.Errorf("drop publication %s: %w", s.cfg.Publication, err)
+	if p.inserts != 0 {
+		names = append(names, s.insertsName())
 	}
-	s.log.Info("dropped publication", "publication", s.cfg.Publication)
+	for _, name := range names {
+		if _, err := c.Exec(ctx, "DROP PUBLICATION IF EXISTS "+quote(name)); err != nil {
+			return fmt.Errorf("drop publication %s: %w", name, err)
+		}
+		s.log.Info("dropped publication", "publication", name)
+	}
 	return nil
 }
 

@@ -17,17 +17,18 @@ import (
 type holder struct {
 	virtual string
 	xids    []string // as text; it may still get one, but then has written nothing yet
+	next    uint64   // on a standby, instead: all transactions of the primary before this one
 }
 
 // writeLocks are the lock modes of statements that write rows.
 const writeLocks = `('RowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')`
 
-const holdersQuery = `
+var holdersQuery = `
 with l as materialized (select * from pg_catalog.pg_locks where granted and pid is distinct from pg_catalog.pg_backend_pid()),
 wanted as (
   select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where (n.nspname, c.relname) in (select s, t from unnest($1::text[], $2::text[]) w(s, t))),
-tree as (select oid from wanted union select relid from wanted, pg_catalog.pg_partition_tree(oid))
+tree as (select t.relid as oid from wanted, lateral ` + fmt.Sprintf(below, "wanted.oid") + ` t)
 select l.virtualtransaction, array(select x.transactionid::text from l x where x.locktype = 'transactionid' and x.virtualtransaction = l.virtualtransaction)
 from l where l.locktype = 'relation' and l.relation in (select oid from tree) and l.mode in ` + writeLocks + `
   and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
@@ -49,18 +50,30 @@ order by 3`
 // four times a second; it holds no lock and no transaction while it waits.
 func (s *Source) Barrier(ctx context.Context, tables []source.TableName, waiting func(blockers string)) (seq uint64, err error) {
 	var holders []holder
+	var standby bool
 	err = s.admin.do(ctx, func(c *pgx.Conn) error {
-		holders, err = readHolders(ctx, c, tables)
+		if err := c.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
+			return err
+		}
+		if standby {
+			holders, err = readRunning(ctx, c)
+		} else {
+			holders, err = readHolders(ctx, c, tables)
+		}
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read locks: %w", err)
 	}
+	look := readOpen
+	if standby {
+		look = stillRunning
+	}
 	last := ""
 	for wait := 5 * time.Millisecond; len(holders) > 0; wait = min(2*wait, 250*time.Millisecond) {
 		var blockers []string
 		err = s.admin.do(ctx, func(c *pgx.Conn) error {
-			holders, blockers, err = readOpen(ctx, c, holders)
+			holders, blockers, err = look(ctx, c, holders)
 			return err
 		})
 		if err != nil {
@@ -81,13 +94,39 @@ func (s *Source) Barrier(ctx context.Context, tables []source.TableName, waiting
 	}
 	var at string
 	err = s.admin.do(ctx, func(c *pgx.Conn) error {
-		return c.QueryRow(ctx, "select pg_catalog.pg_current_wal_insert_lsn()::text").Scan(&at)
+		return c.QueryRow(ctx, "select "+insertEnd+"::text").Scan(&at)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read end of log: %w", err)
 	}
 	l, err := parseLSN(at)
 	return uint64(l), err
+}
+
+// readRunning gives one holder for all of the primary's transactions that were writing
+// when the standby was as it is now: it knows nothing of their locks, and the oldest one
+// only. What the primary has committed and the standby has not replayed yet counts as
+// committed later.
+func readRunning(ctx context.Context, c *pgx.Conn) ([]holder, error) {
+	oldest, next, err := readSnapshot(ctx, c)
+	if err != nil || oldest >= next {
+		return nil, err
+	}
+	return []holder{{next: next}}, nil
+}
+
+// stillRunning returns holders if one of the transactions has not ended on the standby.
+func stillRunning(ctx context.Context, c *pgx.Conn, holders []holder) (open []holder, blockers []string, err error) {
+	oldest, _, err := readSnapshot(ctx, c)
+	if err != nil || oldest >= holders[0].next {
+		return nil, nil, err
+	}
+	return holders, []string{fmt.Sprintf("transaction %d of the primary", oldest)}, nil
+}
+
+func readSnapshot(ctx context.Context, c *pgx.Conn) (oldest, next uint64, err error) {
+	err = c.QueryRow(ctx, "select pg_catalog.pg_snapshot_xmin(s)::text::bigint, pg_catalog.pg_snapshot_xmax(s)::text::bigint from pg_catalog.pg_current_snapshot() s").Scan(&oldest, &next)
+	return oldest, next, err
 }
 
 func readHolders(ctx context.Context, c *pgx.Conn, tables []source.TableName) ([]holder, error) {

@@ -14,21 +14,22 @@ import (
 // a partition), gets partitions or loses them, or leaves the publication for a while:
 // all of that shows in rows of the catalog. The start of the session is that of another
 // server too. What row level security or a publication's filter hides cannot be told
-// from what is not there, nor can rows that are in no log.
-const carriedQuery = `
+// from what is not there, nor can rows that are in no log. Tables
+// that are published by their schema are not asked for.
+var carriedQuery = `
 select coalesce((select pg_catalog.md5(concat_ws(' ', (select backend_start from pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())),
     p.oid, p.xmin, r.oid, r.xmin, c.oid, c.xmin,
     (select pg_catalog.string_agg(concat_ws(' ', a.attname, a.atttypid, a.attisdropped, a.xmin), ',' order by a.attnum) from pg_catalog.pg_attribute a where a.attrelid = c.oid),
-    (select pg_catalog.string_agg(concat_ws(' ', l.oid, l.relfilenode), ',' order by l.oid) from pg_catalog.pg_partition_tree(c.oid) t join pg_catalog.pg_class l on l.oid = t.relid)))
+    (select pg_catalog.string_agg(concat_ws(' ', l.oid, l.relfilenode), ',' order by l.oid) from ` + belowC + ` t join pg_catalog.pg_class l on l.oid = t.relid)))
   from pg_catalog.pg_publication p, pg_catalog.pg_class c left join pg_catalog.pg_publication_rel r on r.prrelid = c.oid
     and r.prpubid = (select oid from pg_catalog.pg_publication where pubname = @publication)
   where p.pubname = @publication and p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate
     and c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = w.s) and c.relname = w.t
     and c.relkind in ('r', 'p') and c.relpersistence = 'p' and not c.relispartition and not c.relrowsecurity and (c.relkind = 'r' or p.pubviaroot)
-    and not exists(select from pg_catalog.pg_partition_tree(c.oid) t join pg_catalog.pg_class l on l.oid = t.relid
-      where l.relpersistence <> 'p' or l.relrowsecurity or t.isleaf and l.relkind not in ('r', 'p'))
+    and not exists(select from ` + belowC + ` t join pg_catalog.pg_class l on l.oid = t.relid
+      where l.relpersistence <> 'p' or l.relrowsecurity or l.relkind not in ('r', 'p'))
     and case when r.oid is not null then pg_catalog.to_jsonb(r)->>'prqual' is null and pg_catalog.to_jsonb(r)->>'prattrs' is null
-      else p.puballtables or exists(select from pg_catalog.pg_publication_tables f where f.pubname = p.pubname and f.schemaname = w.s and f.tablename = w.t) end), '')
+      else p.puballtables end), '')
 from unnest(@schemas::text[], @tables::text[]) with ordinality w(s, t, n) order by w.n`
 
 // Carried implements source.Catalog.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
@@ -16,13 +17,22 @@ const userTables = `
   and pg_catalog.has_schema_privilege(n.oid, 'usage')
   and not exists (select from pg_catalog.pg_class v where v.relnamespace = n.oid and v.relname = 'waltrigger_version')`
 
+// identityOf is the replica identity by which the rows of relation c are logged: those
+// of a partitioned table lie in its partitions.
+var identityOf = `case when c.relkind = 'p' and c.relreplident = 'f' and exists(select from ` + belowC + ` t
+    join pg_catalog.pg_class l on l.oid = t.relid where l.relkind <> 'p' and l.relreplident <> 'f') then 'd' else c.relreplident end`
+
 var tablesQuery = fmt.Sprintf(`
-select c.oid, n.nspname::text, c.relname::text, c.relreplident::text, c.relkind = 'p', c.relispartition,
-  n.nspname = any(pg_catalog.current_schemas(false)), not pg_catalog.has_table_privilege(c.oid, 'select'), %s,
+select c.oid, n.nspname::text, c.relname::text, (%[1]s)::text, c.relkind = 'p', c.relispartition,
+  n.nspname = any(pg_catalog.current_schemas(false)), not pg_catalog.has_table_privilege(c.oid, 'select'), %[2]s,
   array(select a.attname::text from pg_catalog.pg_index i join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey::int2[])
-    where i.indrelid = c.oid and i.indisprimary order by pg_catalog.array_position(i.indkey::int2[], a.attnum))
+    where i.indrelid = c.oid and i.indisprimary order by pg_catalog.array_position(i.indkey::int2[], a.attnum)),
+  array(select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    and case %[1]s when 'f' then true when 'n' then false else exists(select from pg_catalog.pg_index i where i.indrelid = c.oid
+      and a.attnum = any(i.indkey::int2[]) and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end) end order by a.attnum),
+  %[4]s
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where %s order by 2, 3`, usableTree, userTables)
+where %[3]s order by 2, 3`, identityOf, usableTree, userTables, wholeSQL)
 
 const columnsQuery = `
 select c.oid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '' and not (@gen::bool and a.attgenerated = 's'),
@@ -49,12 +59,13 @@ where k.contype = 'f' and not exists(select from pg_catalog.pg_constraint w wher
 // Tables implements source.Catalog.
 func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
 	var out []source.TableInfo
-	err := s.admin.do(ctx, func(c *pgx.Conn) error {
+	err := s.admin.ask(ctx, func(c *pgx.Conn) error {
 		p, err := s.readPublication(ctx, c)
 		if err != nil {
 			return err
 		}
 		args := pgx.NamedArgs{"gen": p != nil && p.generated}
+		defer func() { out = carried(out, p) }()
 		// One snapshot for the three queries, and nothing written.
 		return pgx.BeginTxFunc(ctx, c, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 			out, err = readCatalog(ctx, tx, args)
@@ -67,6 +78,21 @@ func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
 	return out, nil
 }
 
+// carried says what of each table is in the log, as the publication is.
+func carried(tables []source.TableInfo, p *publication) []source.TableInfo {
+	for i := range tables {
+		t := &tables[i]
+		switch {
+		case p != nil && !p.alterable:
+			t.Unlogged = p.lacks
+			t.IdentityUsable = t.IdentityUsable || !p.changes
+		case !t.IdentityUsable:
+			t.Unlogged = []change.Op{change.Update, change.Delete}
+		}
+	}
+	return tables
+}
+
 func readCatalog(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]source.TableInfo, error) {
 	rows, err := tx.Query(ctx, tablesQuery, args)
 	if err != nil {
@@ -76,10 +102,13 @@ func readCatalog(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]source.T
 	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t source.TableInfo, err error) {
 		var oid uint32
 		var identity string
-		err = row.Scan(&oid, &t.Schema, &t.Name, &identity, &t.Partitioned, &t.Leaf, &t.InSearchPath, &t.Unreadable, &t.IdentityUsable, &t.PrimaryKey)
+		var whole *string
+		err = row.Scan(&oid, &t.Schema, &t.Name, &identity, &t.Partitioned, &t.Leaf, &t.InSearchPath, &t.Unreadable, &t.IdentityUsable, &t.PrimaryKey, &t.OldColumns, &whole)
+		if whole != nil {
+			t.WholeOldRow = *whole
+		}
 		if err == nil {
 			t.Identity = identities[identity[0]]
-			t.Mend = "ALTER TABLE " + t.TableName.String() + " REPLICA IDENTITY FULL"
 			at[oid] = len(at)
 		}
 		return t, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,33 +19,32 @@ const retained = 1 << 30
 // what follows cannot be asked.
 func (s *Source) Check(ctx context.Context) []source.Finding {
 	c := &check{s: s}
-	if err := s.admin.do(ctx, func(conn *pgx.Conn) error { return c.server(ctx, conn) }); err != nil {
+	if err := s.admin.ask(ctx, func(conn *pgx.Conn) error { return c.server(ctx, conn) }); err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}
-	conn, _, err := s.connector.replication(ctx)
+	conn, err := s.connector.replication(ctx, patience)
 	if err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, _, err := s.identify(ctx, conn); err != nil {
+	if _, err := s.identify(ctx, conn); err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}
 	c.add(source.LevelOK, "the role may replicate", "")
-	if err := s.admin.do(ctx, func(conn *pgx.Conn) error { return c.publication(ctx, conn) }); err != nil {
-		c.fail(err)
-		return c.found
-	}
-	if err := c.tables(ctx); err != nil {
-		c.fail(err)
+	for _, look := range []func(context.Context, *pgx.Conn) error{c.slot, c.publication, c.tables, c.access, c.types} {
+		if err := s.admin.ask(ctx, func(conn *pgx.Conn) error { return look(ctx, conn) }); err != nil {
+			c.fail(err)
+		}
 	}
 	return c.found
 }
 
 type check struct {
 	s     *Source
+	st    serverState
 	found []source.Finding
 }
 
@@ -59,54 +60,90 @@ func (c *check) fail(err error) {
 	c.add(source.LevelError, err.Error(), reach(err))
 }
 
+// server looks at settings that concern every reader of logs.
 func (c *check) server(ctx context.Context, conn *pgx.Conn) error {
-	version, err := checkServer(ctx, conn)
-	if err != nil {
+	var err error
+	if c.st, err = checkServer(ctx, conn); err != nil {
 		return err
 	}
-	c.add(source.LevelOK, fmt.Sprintf("PostgreSQL %d, wal_level is logical", version/10000), "")
-	var free, senders int
-	var keep string
-	err = conn.QueryRow(ctx, `select current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots),
-		current_setting('max_wal_senders')::int - (select count(*) from pg_catalog.pg_stat_replication), current_setting('max_slot_wal_keep_size')`).
-		Scan(&free, &senders, &keep)
+	what := "PostgreSQL"
+	if c.st.standby {
+		what = "a standby of PostgreSQL"
+	}
+	c.add(source.LevelOK, fmt.Sprintf("%s %d, wal_level is logical", what, c.st.version/10000), "")
+	var senders int
+	var keep, idle, feedback, standbys, encoding string
+	err = conn.QueryRow(ctx, `select current_setting('max_wal_senders')::int - (select count(*) from pg_catalog.pg_stat_replication), current_setting('max_slot_wal_keep_size'),
+		coalesce(current_setting('idle_replication_slot_timeout', true), '0'), current_setting('hot_standby_feedback'), coalesce(current_setting('synchronized_standby_slots', true), ''), current_setting('server_encoding')`).
+		Scan(&senders, &keep, &idle, &feedback, &standbys, &encoding)
 	if err != nil {
 		return fmt.Errorf("read settings: %w", err)
 	}
 	if senders < 1 {
-		c.add(source.LevelError, "no walsender is free", "raise max_wal_senders")
+		c.add(source.LevelError, "no walsender is free", "ALTER SYSTEM SET max_wal_senders = …; and restart PostgreSQL")
 	}
 	if keep != "-1" {
 		c.add(source.LevelWarn, "max_slot_wal_keep_size is "+keep+": a stop of the daemon that lasts longer than this much log invalidates the slot", "")
 	}
+	if idle != "0" {
+		c.add(source.LevelWarn, "idle_replication_slot_timeout is "+idle+": a stop of the daemon that lasts longer invalidates the slot", "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf();")
+	}
+	if c.st.standby && feedback != "on" {
+		c.add(source.LevelWarn, "hot_standby_feedback is off: the primary may remove rows that decoding on this standby needs, which invalidates the slot", "on the standby: ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf();")
+	}
+	if standbys != "" && !c.s.cfg.NoFailover {
+		c.add(source.LevelWarn, "synchronized_standby_slots is "+standbys+": nothing is sent that these standbys have not received, so one that is down stops all deliveries", "remove it from synchronized_standby_slots while it is down, or set no_failover")
+	}
+	if encoding == noEncoding {
+		c.add(source.LevelWarn, "the database has no encoding (SQL_ASCII): bytes that are no UTF-8 are sent as U+FFFD", "")
+	}
+	return nil
+}
+
+func (c *check) slot(ctx context.Context, conn *pgx.Conn) error {
 	slot, err := readSlot(ctx, conn, c.s.cfg.Slot)
 	if err != nil {
 		return err
 	}
-	c.slot(slot, free, conn.Config().Database)
-	return nil
+	name := c.s.cfg.Slot
+	if slot == nil {
+		var free int
+		err := conn.QueryRow(ctx, `select current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots)`).Scan(&free)
+		if err != nil {
+			return fmt.Errorf("count slots: %w", err)
+		}
+		if free < 1 {
+			c.add(source.LevelError, "slot "+name+" does not exist and no slot is free", "ALTER SYSTEM SET max_replication_slots = …; and restart PostgreSQL, or drop a slot that nobody uses")
+			return nil
+		}
+		c.add(source.LevelOK, "slot "+name+" does not exist yet: it is made at the first start", "")
+	} else if err := c.existingSlot(slot, conn.Config().Database); err != nil {
+		c.fail(err)
+		return nil
+	}
+	who, err := oldestWriter(ctx, conn, 10*oldAge)
+	if err == nil && who != "" {
+		c.add(source.LevelWarn, "log is held back, for every slot, by "+who, "end it")
+	}
+	return err
 }
 
-func (c *check) slot(slot *slotInfo, free int, database string) {
+func (c *check) existingSlot(slot *slotInfo, database string) error {
 	name := c.s.cfg.Slot
-	switch {
-	case slot == nil && free < 1:
-		c.add(source.LevelError, "slot "+name+" does not exist and no slot is free", "raise max_replication_slots, or drop a slot that nobody uses")
-	case slot == nil:
-		c.add(source.LevelOK, "slot "+name+" does not exist yet: it is made at the first start", "")
-	default:
-		if err := c.s.checkSlot(slot, database, max(slot.Confirmed, 1), slot.Confirmed); err != nil {
-			c.fail(err)
-			return
-		}
-		c.add(source.LevelOK, fmt.Sprintf("slot %s stands at %s and holds back %d MiB of log", name, slot.Confirmed, slot.RetainedBytes>>20), "")
-		if slot.Active {
-			c.add(source.LevelWarn, fmt.Sprintf("slot %s is being read by process %d", name, slot.ActivePID), "")
-		}
-		if slot.RetainedBytes > retained {
-			c.add(source.LevelWarn, "the log held back grows until the daemon reads it", "start the daemon, or drop the slot: SELECT pg_drop_replication_slot("+literal(name)+");")
-		}
+	if err := c.s.checkSlot(slot, database, max(slot.Confirmed, 1), slot.Confirmed); err != nil {
+		return err
 	}
+	c.add(source.LevelOK, fmt.Sprintf("slot %s stands at %s and holds back %d MiB of log", name, slot.Confirmed, slot.RetainedBytes>>20), "")
+	if slot.Active {
+		c.add(source.LevelWarn, fmt.Sprintf("slot %s is being read by process %d", name, slot.ActivePID), "")
+	}
+	if slot.RetainedBytes > retained {
+		c.add(source.LevelWarn, "the log held back grows until the daemon reads it", "start the daemon, or drop the slot: SELECT pg_drop_replication_slot("+literal(name)+");")
+	}
+	if c.st.version >= failoverVersion && !c.st.standby && !slot.Failover && !c.s.cfg.NoFailover {
+		c.add(source.LevelWarn, "slot "+name+" is not one that standbys keep a copy of: after a failover it is gone", "start the daemon: it makes it one")
+	}
+	return nil
 }
 
 func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
@@ -120,15 +157,16 @@ func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
 	}
 	name := c.s.cfg.Publication
 	switch {
-	case p == nil && c.s.cfg.PublicationMode == ModeExisting:
-		c.add(source.LevelError, "publication "+name+" does not exist", "CREATE PUBLICATION "+c.s.quotedPublication()+" FOR TABLE …;")
+	case p == nil && (c.s.cfg.PublicationMode == ModeExisting || c.st.standby):
+		c.add(source.LevelError, "publication "+name+" does not exist", "CREATE PUBLICATION "+c.s.quotedPublication()+" FOR TABLE … WITH (publish_via_partition_root = true);")
 	case p == nil && !create:
 		c.add(source.LevelError, "publication "+name+" does not exist, and the role may not create it",
-			"GRANT CREATE ON DATABASE "+pgx.Identifier{conn.Config().Database}.Sanitize()+" TO "+pgx.Identifier{conn.Config().User}.Sanitize()+";")
+			"GRANT CREATE ON DATABASE "+quote(conn.Config().Database)+" TO "+quote(conn.Config().User)+";")
 	case p == nil:
 		c.add(source.LevelOK, "publication "+name+" does not exist yet: it is made at the first start", "")
 	case !p.alterable:
 		c.add(source.LevelOK, "publication "+name+" is used as it is: tables are added to it by its owner", "")
+		return c.foreign(ctx, conn, p)
 	default:
 		c.add(source.LevelOK, "publication "+name+" is ours", "")
 	}
@@ -138,15 +176,26 @@ func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-func (c *check) tables(ctx context.Context) error {
-	tables, err := c.s.Tables(ctx)
+// foreign looks at a publication that is not ours to alter.
+func (c *check) foreign(ctx context.Context, conn *pgx.Conn, p *publication) error {
+	alter := "ALTER PUBLICATION " + c.s.quotedPublication()
+	var lacks []string
+	for _, op := range p.lacks {
+		lacks = append(lacks, op.String()+"s")
+	}
+	if len(lacks) > 0 {
+		slices.Sort(lacks)
+		c.add(source.LevelWarn, "publication "+c.s.cfg.Publication+" does not carry "+strings.Join(lacks, ", ")+": no trigger fires for them", alter+" SET (publish = 'insert, update, delete, truncate');")
+	}
+	tables, err := c.s.readTables(ctx, conn, p, userTables, pgx.NamedArgs{})
 	if err != nil {
 		return err
 	}
 	for _, t := range tables {
-		if !t.IdentityUsable {
-			c.add(source.LevelWarn, fmt.Sprintf("table %s has no usable replica identity: triggers on it are refused", t.TableName),
-				"give it a primary key, or ALTER TABLE "+pgx.Identifier{t.Schema, t.Name}.Sanitize()+" REPLICA IDENTITY FULL;")
+		if err := c.s.refuse(p, t, nil); err != nil && (t.published || t.member) {
+			refusal := (*source.TableError)(nil)
+			errors.As(err, &refusal)
+			c.add(source.LevelWarn, fmt.Sprintf("table %s: %s", t.name, refusal.Reason), refusal.Mend)
 		}
 	}
 	return nil

@@ -16,6 +16,22 @@ const (
 	ModeExisting = "existing" // made by the operator, never altered
 )
 
+// Values of Config.Origin.
+const (
+	OriginAny  = "any"  // all changes
+	OriginNone = "none" // those made here, not those replicated from elsewhere: no loops
+)
+
+// The first versions that do what their names say.
+const (
+	minVersion       = 140000
+	schemasVersion   = 150000 // publishes schemas
+	originVersion    = 160000 // filters by origin itself
+	standbyVersion   = 160000 // decodes on standbys
+	failoverVersion  = 170000 // copies slots to standbys
+	generatedVersion = 180000 // publishes stored generated columns
+)
+
 // Config is one entry of `sources:` for PostgreSQL 14 and later.
 type Config struct {
 	// Name is part of every event id.
@@ -29,6 +45,15 @@ type Config struct {
 	Publication string `yaml:"publication"`
 	// PublicationMode is auto (default), managed or existing.
 	PublicationMode string `yaml:"publication_mode"`
+	// Origin is any (default) or none.
+	Origin string `yaml:"origin"`
+	// IgnoreSkip makes transactions fire that ask not to (logical messages with the
+	// prefix waltrigger.skip).
+	IgnoreSkip bool `yaml:"ignore_skip"`
+	// NoFailover makes the slot one that standbys keep no copy of. From version 17 on they
+	// do; where synchronized_standby_slots is set, the log is then read no further than
+	// those standbys have received it.
+	NoFailover bool `yaml:"no_failover"`
 }
 
 var (
@@ -47,6 +72,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.PublicationMode == "" {
 		c.PublicationMode = ModeAuto
+	}
+	if c.Origin == "" {
+		c.Origin = OriginAny
 	}
 	return c
 }
@@ -83,6 +111,9 @@ func (c Config) Validate() []error {
 	case ModeAuto, ModeManaged, ModeExisting:
 	default:
 		errs = append(errs, fmt.Errorf("publication_mode %q: want auto, managed or existing", c.PublicationMode))
+	}
+	if c.Origin != OriginAny && c.Origin != OriginNone {
+		errs = append(errs, fmt.Errorf("origin %q: want any or none", c.Origin))
 	}
 	return errs
 }

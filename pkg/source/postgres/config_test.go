@@ -44,22 +44,50 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestLSN(t *testing.T) {
-	for s, want := range map[string]lsn{"0/0": 0, "0/16B3748": 0x16B3748, "FF/FFFFFFFF": 0xFFFFFFFFFF, "A-1": 0xA00000001} {
-		got, err := parseLSN(s)
+func TestPlaces(t *testing.T) {
+	for s, want := range map[string]place{
+		"0/0": {0, 1}, "0/16B3748": {0x16B3748, 1}, "FF/FFFFFFFF": {0xFFFFFFFFFF, 1}, "A-1": {0xA00000001, 1},
+		"0/16B3748-2": {0x16B3748, 2}, "0-16B3748-12": {0x16B3748, 12},
+	} {
+		got, err := parsePlace(s)
 		if err != nil || got != want {
 			t.Errorf("%s: %v, %v", s, got, err)
 		}
-		if back := strings.Replace(got.String(), "/", "-", 1); back != strings.Replace(s, "/", "-", 1) {
+		sep := byte('/')
+		if !strings.Contains(s, "/") {
+			sep = '-'
+		}
+		if back := string(got.append(nil, sep)); back != s {
 			t.Errorf("%s prints as %s", s, back)
 		}
 	}
-	for _, s := range []string{"", "0", "/", "x/1", "1/100000000", "-1/0", "0/1/2", "0/ 1"} {
-		if l, err := parseLSN(s); err == nil {
-			t.Errorf("%q is read as %s", s, l)
+	for _, s := range []string{"", "0", "/", "x/1", "1/100000000", "-1/0", "0/1/2", "0/ 1", "0/1-", "0/1-1", "0/1-x", "0-1-2-3"} {
+		if l, err := parsePlace(s); err == nil {
+			t.Errorf("%q is read as %v", s, l)
 		}
 	}
-	if _, _, err := parseMark(change.Mark{End: "0/1", Tx: "bad"}); err == nil {
-		t.Error("a mark with a bad Tx is accepted")
+	if _, _, err := parseMark(change.Mark{End: "0/1", Tx: "nonsense"}); err == nil {
+		t.Error("a mark of another kind is read")
+	}
+}
+
+func TestHistory(t *testing.T) {
+	h := history{current: 4, past: []fork{{1, 100}, {3, 200}}}
+	for l, want := range map[lsn]uint32{0: 1, 99: 1, 100: 3, 199: 3, 200: 4, 1000: 4} {
+		if got := h.of(l).line; got != want {
+			t.Errorf("%d is on timeline %d, want %d", l, got, want)
+		}
+	}
+	if h.end(100).line != 1 || h.end(101).line != 3 || h.end(0) != (place{}) {
+		t.Error("ends are on the wrong timelines")
+	}
+	for _, c := range []struct {
+		p     place
+		want  lsn
+		known bool
+	}{{place{50, 1}, 50, true}, {place{100, 1}, 100, true}, {place{150, 1}, 100, true}, {place{150, 3}, 150, true}, {place{250, 3}, 200, true}, {place{250, 4}, 250, true}, {place{50, 2}, 50, false}, {place{50, 5}, 50, false}} {
+		if got, known := h.common(c.p); got.at != c.want || known != c.known {
+			t.Errorf("%v is common up to %v, %v", c.p, got, known)
+		}
 	}
 }

@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 const (
@@ -21,17 +27,18 @@ const (
 // DialFunc opens the connections of a source.
 type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// pinned are the settings on which the text of values depends; the server's, the
-// database's and the role's own settings must not show through.
+// pinned are the settings on which the text of values, or the meaning of our queries,
+// depends: those of the server, the database, the role and the url must not show through.
 var pinned = map[string]string{
-	"application_name":   appName,
-	"client_encoding":    "UTF8",
-	"datestyle":          "ISO",
-	"intervalstyle":      "iso_8601",
-	"timezone":           "UTC",
-	"bytea_output":       "hex",
-	"extra_float_digits": "3",
-	"lc_monetary":        "C",
+	"client_encoding":             "UTF8",
+	"datestyle":                   "ISO",
+	"lc_monetary":                 "C",
+	"intervalstyle":               "iso_8601",
+	"timezone":                    "UTC",
+	"bytea_output":                "hex",
+	"extra_float_digits":          "3",
+	"quote_all_identifiers":       "off",
+	"standard_conforming_strings": "on",
 }
 
 // connector opens connections of the two kinds.
@@ -52,12 +59,62 @@ func (c connector) config(extra map[string]string) (*pgx.ConnConfig, error) {
 		cfg.ConnectTimeout = connectTimeout
 	}
 	delete(cfg.RuntimeParams, "replication")
+	cfg.RuntimeParams["application_name"] = appName
 	for _, m := range []map[string]string{pinned, extra} {
 		for k, v := range m {
+			for name := range cfg.RuntimeParams { // the server does not tell DateStyle from datestyle: the last one would count
+				if strings.EqualFold(name, k) {
+					delete(cfg.RuntimeParams, name)
+				}
+			}
 			cfg.RuntimeParams[k] = v
 		}
 	}
 	return cfg, nil
+}
+
+// settleQuery reads what is in force of pinned (its %s) and wal_sender_timeout, and ends
+// the time-outs that would end a session of ours. Not every version has all of these, and
+// a start-up packet may not name one that is not known.
+const settleQuery = `select (extract(epoch from current_setting('wal_sender_timeout')::interval) * 1000)::int,
+  case when current_setting('idle_session_timeout', true) is not null then set_config('idle_session_timeout', '0', false) end,
+  case when current_setting('transaction_timeout', true) is not null then set_config('transaction_timeout', '0', false) end%s`
+
+// settle makes a new session what all that follows relies on. What stands between us and
+// the server may have dropped our settings without a word.
+func settle(ctx context.Context, conn *pgconn.PgConn) (senderTimeout time.Duration, err error) {
+	want := maps.Clone(pinned)
+	if conn.ParameterStatus("server_encoding") == noEncoding {
+		// Asked for UTF8, the server would refuse to send what is none, and with it the
+		// rest of its log.
+		want["client_encoding"] = noEncoding
+		if err := conn.Exec(ctx, "set client_encoding = "+noEncoding).Close(); err != nil {
+			return 0, fmt.Errorf("set client_encoding: %w", err)
+		}
+	}
+	names := slices.Sorted(maps.Keys(want))
+	list := ""
+	for _, name := range names {
+		list += ", current_setting(" + literal(name) + ")"
+	}
+	res, err := conn.Exec(ctx, fmt.Sprintf(settleQuery, list)).ReadAll()
+	if err != nil || len(res) != 1 || len(res[0].Rows) != 1 {
+		return 0, fmt.Errorf("read settings of the session: %w", err)
+	}
+	row := res[0].Rows[0]
+	for i, name := range names {
+		if have, _, _ := strings.Cut(string(row[3+i]), ","); have != want[name] { // DateStyle is ISO, MDY
+			return 0, &source.HaltError{
+				State: stateMisconfig, Reason: fmt.Sprintf("the server has %s = %s for our session, which asked for %s: the url leads to a connection pooler", name, row[3+i], want[name]),
+				Mend: "use the address of the PostgreSQL server itself",
+			}
+		}
+	}
+	ms, err := strconv.Atoi(string(row[0]))
+	if err != nil {
+		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
+	}
+	return time.Duration(ms) * time.Millisecond, nil
 }
 
 // sql opens a connection for queries. Time-outs make sure that a lock held by the
@@ -73,30 +130,48 @@ func (c connector) sql(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
+	if _, err := settle(ctx, conn.PgConn()); err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, fmt.Errorf("connect: %w", err)
+	}
 	return conn, nil
 }
 
-// replication opens a walsender session. The frames that the server sends go through
-// the returned wire.
-func (c connector) replication(ctx context.Context) (*pgconn.PgConn, *wire, error) {
+// walsender is a connection for replication.
+type walsender struct {
+	*pgconn.PgConn
+	wire    *wire         // the frames that the server sends go through it
+	timeout time.Duration // after which the server gives up a silent client; 0 = never
+}
+
+// patience is how long the server waits for a sign of life: a reader that is gone without
+// a word keeps the slot from another one for so long.
+const patience = 6 * time.Second
+
+// replication opens a walsender session, with that patience unless the url names another.
+func (c connector) replication(ctx context.Context, patience time.Duration) (walsender, error) {
 	cfg, err := c.config(map[string]string{
 		"replication": "database", "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
-		// The slot of a reader that is gone without a word is free for the next one after that.
-		"wal_sender_timeout": "6s",
 	})
 	if err != nil {
-		return nil, nil, err
+		return walsender{}, err
 	}
-	var w *wire
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(cfg.RuntimeParams)), func(name string) bool { return strings.EqualFold(name, "wal_sender_timeout") }) {
+		cfg.RuntimeParams["wal_sender_timeout"] = strconv.FormatInt(patience.Milliseconds(), 10)
+	}
+	var w walsender
 	cfg.BuildFrontend = func(r io.Reader, wr io.Writer) *pgproto3.Frontend {
-		w = newWire(r)
-		return pgproto3.NewFrontend(w, wr)
+		w.wire = newWire(r)
+		return pgproto3.NewFrontend(w.wire, wr)
 	}
-	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
-	if err != nil {
-		return nil, nil, fmt.Errorf("connect for replication: %w", err)
+	if w.PgConn, err = pgconn.ConnectConfig(ctx, &cfg.Config); err != nil {
+		return walsender{}, fmt.Errorf("connect for replication: %w", err)
 	}
-	return conn, w, nil
+	if w.timeout, err = settle(ctx, w.PgConn); err != nil {
+		_ = w.Close(context.WithoutCancel(ctx))
+		return walsender{}, fmt.Errorf("connect for replication: %w", err)
+	}
+	return w, nil
 }
 
 // shared is one SQL connection for many callers, opened when it is first needed and
@@ -135,6 +210,23 @@ func (s *shared) do(ctx context.Context, f func(*pgx.Conn) error) error {
 		s.conn = conn
 	}
 	return f(s.conn)
+}
+
+// ask is do for an f that only reads: it is called again if an older connection turns out
+// to be dead.
+func (s *shared) ask(ctx context.Context, f func(*pgx.Conn) error) error {
+	return s.do(ctx, func(c *pgx.Conn) error {
+		err := f(c)
+		if err == nil || !c.IsClosed() || ctx.Err() != nil {
+			return err
+		}
+		fresh, failed := s.connector.sql(ctx)
+		if failed != nil {
+			return err
+		}
+		s.conn = fresh
+		return f(fresh)
+	})
 }
 
 // close waits for the user of the moment and closes the connection for good.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
@@ -15,6 +16,9 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // to raw, which must not be used afterwards. It never fails: what it cannot read is
 // handed on as the database printed it.
 func (t *pgType) value(raw []byte) change.Value {
+	if t.dirty && !utf8.Valid(raw) {
+		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
+	}
 	switch t.class {
 	case classString:
 		return change.Value{Kind: change.String, Text: text(raw)}

@@ -3,9 +3,9 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,10 +14,9 @@ import (
 )
 
 const (
-	batchChanges     = 256
-	batchBytes       = 128 << 10
-	valueSlab        = 2048 // values allocated at once
-	annotationPrefix = "waltrigger"
+	batchChanges = 256
+	batchBytes   = 128 << 10
+	valueSlab    = 2048 // values allocated at once
 )
 
 // decoder turns pgoutput messages (protocol version 1, text) into changes. It
@@ -27,11 +26,15 @@ const (
 // What was decoded already is told by the transaction's commit position and the place
 // of the change in it. The positions of rows cannot tell: rows of one statement share
 // theirs, and those of concurrent transactions go backwards.
+//
+// A transaction is held until its end, or until it is too large for that: what its
+// messages say (see logical) then counts for all of it, wherever they stand.
 type decoder struct {
 	relations *relations
 	current   map[uint32]*relation // of this connection
 	log       *slog.Logger
 	suspect   func() // a published table has no usable replica identity
+	rules     rules
 
 	batch source.Batch
 	bytes int
@@ -40,24 +43,34 @@ type decoder struct {
 
 	tx      *change.Tx // being decoded; nil between transactions
 	ordinal uint32     // row changes of tx so far
+	size    int        // bytes of these
 	skip    uint32     // leading row changes of tx that were sent before
+	held    int        // where tx begins in batch, as long as it is not fixed
+	fixed   bool       // changes of tx may have been sent: it is as it is
+	mute    bool       // tx fires nothing
 	resume  *change.Tx // was cut off
+	line    uint32     // timeline of resume
 	done    uint32     // row changes of resume that were sent
+	sent    bool       // resume is fixed
 
-	end      lsn // end of the last transaction (or lone position) sent
-	progress lsn // nothing of ours lies before it, and it has not been sent
-	received lsn // end of what the server has sent
+	history  history // of the server
+	end      place   // end of the last transaction (or lone position) sent
+	progress lsn     // nothing of ours lies before it, and it has not been sent
+	received lsn     // end of what the server has sent
 	events   uint64
+	skipped  uint64 // transactions that asked for it
+
+	complained time.Time
 }
 
-func newDecoder(from change.Mark, rels *relations, suspect func(), log *slog.Logger) (*decoder, error) {
+func newDecoder(from change.Mark, rels *relations, r rules, suspect func(), log *slog.Logger) (*decoder, error) {
 	end, tx, err := parseMark(from)
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{relations: rels, log: log, suspect: suspect, end: end, received: end}
-	if tx != 0 {
-		d.resume, d.done = &change.Tx{Position: from.Tx, Seq: uint64(tx)}, from.Done
+	d := &decoder{relations: rels, log: log, suspect: suspect, rules: r, history: history{current: end.line}, end: end, received: end.at}
+	if from.Tx != "" {
+		d.resume, d.line, d.done = &change.Tx{Position: from.Tx, Seq: uint64(tx.at)}, tx.line, from.Done
 	}
 	d.reset()
 	return d, nil
@@ -66,25 +79,71 @@ func newDecoder(from change.Mark, rels *relations, suspect func(), log *slog.Log
 // reset prepares for a new connection.
 func (d *decoder) reset() {
 	d.current = map[uint32]*relation{}
-	if d.tx != nil {
-		d.resume, d.done = d.tx, max(d.ordinal, d.skip)
-		d.tx = nil
+	if d.tx == nil {
+		return
+	}
+	d.resume, d.line, d.done, d.sent = d.tx, d.history.of(lsn(d.tx.Seq)).line, max(d.ordinal, d.skip), d.fixed
+	if !d.fixed { // as if it had not begun
+		d.drop()
+		d.done, d.resume.Annotations = d.skip, ""
+	}
+	d.tx = nil
+}
+
+// cut is the place of the transaction that was cut off after changes of it were sent, zero
+// if there is none.
+func (d *decoder) cut() place {
+	if d.resume == nil || d.done == 0 {
+		return place{}
+	}
+	return place{lsn(d.resume.Seq), d.line}
+}
+
+// promoted takes note that what was read last from a standby was, behind the fork, what
+// it wrote as a primary. The transactions keep the positions that they got.
+func (d *decoder) promoted(h history) {
+	d.end = h.end(d.end.at)
+	if d.resume != nil {
+		d.line = h.of(lsn(d.resume.Seq)).line
 	}
 }
 
-// full says that the batch should be handed over before more is decoded.
-func (d *decoder) full() bool { return len(d.batch) >= batchChanges || d.bytes >= batchBytes }
+// ready is how many changes can be handed over.
+func (d *decoder) ready() int {
+	if d.tx != nil && !d.fixed {
+		return d.held
+	}
+	return len(d.batch)
+}
 
-// take returns the batch and starts another.
+// full says that the batch should be handed over before more is decoded.
+func (d *decoder) full() bool {
+	return (len(d.batch) >= batchChanges || d.bytes >= batchBytes) && d.ready() > 0
+}
+
+// take returns what is ready. What is held stays behind it in the same memory.
 func (d *decoder) take() source.Batch {
-	b := d.batch
-	d.batch, d.bytes = nil, 0
+	n := d.ready()
+	b := d.batch[:n:n]
+	if d.batch = d.batch[n:]; len(d.batch) == 0 {
+		d.batch, d.bytes = nil, 0
+	} else {
+		d.bytes = d.size
+	}
+	d.held = 0
 	return b
+}
+
+// drop takes the changes of tx out of the batch again.
+func (d *decoder) drop() {
+	d.events -= uint64(len(d.batch) - d.held)
+	clear(d.batch[d.held:])
+	d.batch = d.batch[:d.held]
 }
 
 // settle adds the position up to which the log holds nothing for us as a lone Commit.
 func (d *decoder) settle() {
-	if d.tx != nil || d.progress <= d.end {
+	if d.tx != nil || d.progress <= d.end.at {
 		return
 	}
 	if d.resume != nil {
@@ -93,8 +152,8 @@ func (d *decoder) settle() {
 		}
 		d.vanished(d.progress)
 	}
-	d.end = d.progress
-	d.add(change.Change{Op: change.Commit, Tx: &change.Tx{Seq: uint64(d.end), End: d.end.position(), Committed: time.Now()}})
+	d.end = d.history.end(d.progress)
+	d.add(change.Change{Op: change.Commit, Tx: &change.Tx{Seq: uint64(d.progress), End: d.end.position(), Committed: time.Now()}})
 }
 
 // vanished gives up waiting for the rest of a transaction: the server went past it.
@@ -135,10 +194,12 @@ func (d *decoder) message(ctx context.Context, body []byte) error {
 		if m.harmful() {
 			d.suspect()
 		}
-		d.current[m.oid] = d.relations.resolve(ctx, m)
+		d.current[m.oid], err = d.relations.resolve(ctx, m)
 	case 'M':
 		d.logical(&p)
-	case 'O', 'Y': // origin of the transaction; name of a type, which the catalog gives with more
+	case 'O':
+		d.origin(&p)
+	case 'Y': // name of a type, which the catalog gives with more
 	default:
 		// Never skipped: it could hold rows.
 		return fmt.Errorf("decode message: type %q is not of protocol version 1", typ)
@@ -156,16 +217,18 @@ func (d *decoder) begin(p *parser) error {
 	if d.tx != nil {
 		return fmt.Errorf("decode begin: transaction %s has not ended", d.tx.Position)
 	}
-	d.ordinal, d.skip = 0, 0
+	d.ordinal, d.skip, d.size = 0, 0, 0
+	d.held, d.fixed, d.mute = len(d.batch), false, false
+	here := d.history.of(at)
 	if r := d.resume; r != nil {
 		switch {
-		case uint64(at) == r.Seq:
-			d.tx, d.skip, d.resume = r, d.done, nil
-		case uint64(at) > r.Seq:
+		case here == place{lsn(r.Seq), d.line}:
+			d.tx, d.skip, d.fixed, d.resume = r, d.done, d.sent, nil
+		case uint64(at) >= r.Seq:
 			d.vanished(at)
 		}
 	}
-	buf := at.append(make([]byte, 0, 32), '-')
+	buf := here.append(make([]byte, 0, 48), '-')
 	n := len(buf)
 	buf = strconv.AppendUint(buf, uint64(xid), 10)
 	if d.tx == nil {
@@ -189,12 +252,12 @@ func (d *decoder) commit(p *parser) error {
 	}
 	d.tx = nil
 	d.received = max(d.received, end)
-	if d.ordinal == 0 { // nothing of ours: only a position
+	if d.ordinal == 0 || d.mute { // nothing of ours: only a position
 		d.progress = end
 		return nil
 	}
-	d.end, d.progress = end, end
-	tx.End = end.position()
+	d.end, d.progress = d.history.end(end), end
+	tx.End = d.end.position()
 	d.add(change.Change{Op: change.Commit, Tx: tx})
 	return nil
 }
@@ -207,10 +270,15 @@ func (d *decoder) alive(end lsn) {
 	}
 }
 
-// next counts a row change; false means that it was sent before.
-func (d *decoder) next() bool {
+// next counts a row change of so many bytes; false means that it is not to be sent, or
+// was sent before.
+func (d *decoder) next(size int) bool {
 	d.ordinal++
-	return d.ordinal > d.skip
+	d.size += size
+	if d.ordinal >= batchChanges || d.size >= batchBytes {
+		d.fixed = true
+	}
+	return d.ordinal > d.skip && !d.mute
 }
 
 func (d *decoder) truncate(p *parser) error {
@@ -221,34 +289,12 @@ func (d *decoder) truncate(p *parser) error {
 		if d.tx == nil || rel == nil {
 			return fmt.Errorf("decode truncate: unknown relation or no transaction")
 		}
-		if d.next() {
+		if d.next(0) {
 			d.events++
 			d.add(change.Change{Op: change.Truncate, Ordinal: d.ordinal, Tx: d.tx, Table: rel.table})
 		}
 	}
 	return nil
-}
-
-// logical takes a message of pg_logical_emit_message(true, 'waltrigger', '{…}') as the
-// transaction's annotations, if it is its first word. Messages that are not
-// transactional come even from work that is rolled back: they say nothing.
-func (d *decoder) logical(p *parser) {
-	transactional := p.byte()&1 != 0
-	p.uint64()
-	prefix := p.cstring()
-	content := p.take(int(p.uint32()))
-	if p.bad || !transactional || prefix != annotationPrefix || d.tx == nil || d.tx.Annotations != "" {
-		return
-	}
-	if d.ordinal > 0 {
-		d.log.Warn("annotation after the transaction's first row change is ignored", "position", d.tx.Position)
-		return
-	}
-	if len(content) == 0 || content[0] != '{' || !json.Valid(content) {
-		d.log.Warn("annotation is not a JSON object, ignored", "position", d.tx.Position)
-		return
-	}
-	d.tx.Annotations = string(content)
 }
 
 // row decodes an insert, update or delete: the hot path.
@@ -257,17 +303,14 @@ func (d *decoder) row(typ byte, p *parser, size int) error {
 	if rel == nil || d.tx == nil {
 		return fmt.Errorf("decode row: type %q without relation or transaction", typ)
 	}
-	if !d.next() {
+	if !d.next(size) {
 		return nil
 	}
 	c := change.Change{Ordinal: d.ordinal, Tx: d.tx, Table: rel.table}
 	part := p.byte()
 	if part == 'K' || part == 'O' {
-		c.Image = change.ImageKeyOnly
-		if part == 'O' {
-			c.Image = change.ImageFull
-		}
-		c.Before = d.tuple(rel, p, part == 'K')
+		c.Before = d.tuple(rel, p)
+		c.Image = rel.image(part, c.Before)
 		if typ == 'U' {
 			part = p.byte()
 		}
@@ -284,9 +327,9 @@ func (d *decoder) row(typ byte, p *parser, size int) error {
 		if part != 'N' {
 			return fmt.Errorf("decode row: type %q has part %q", typ, part)
 		}
-		c.After = d.tuple(rel, p, false)
-		if c.Image == change.ImageFull {
-			for i := range c.After { // an unchanged TOAST value is in the old row only
+		c.After = d.tuple(rel, p)
+		if c.Before != nil {
+			for i := range c.After { // an unchanged TOAST value is in the old row, if anywhere
 				if c.After[i].Kind == change.Missing && i < len(c.Before) {
 					c.After[i] = c.Before[i]
 				}
@@ -304,53 +347,92 @@ func (d *decoder) row(typ byte, p *parser, size int) error {
 	return nil
 }
 
-// tuple decodes one row image. Of a key-only image the server fills the other columns
-// with NULL, which is not what the row held: they are Missing.
-func (d *decoder) tuple(rel *relation, p *parser, keyOnly bool) []change.Value {
+// image says how much of the old row before holds, and takes out what only seems to be
+// in it: of a row that is not whole the server fills the other columns with NULL, which is
+// not what they held.
+//
+// The part's letter follows the identity of the table under whose name the row comes,
+// its content that of the partition where it was. So the row of a partition is whole only
+// if all partitions promise it and it holds more than a key: they promise it since an
+// unknown time.
+func (rel *relation) image(part byte, before []change.Value) change.Image {
+	if part == 'O' && (!rel.tree || rel.whole && rel.holdsMore(before)) {
+		return change.ImageFull
+	}
+	for i := range before {
+		if before[i].Kind == change.Null && (part == 'O' || !rel.table.Columns[i].Identity) {
+			before[i].Kind = change.Missing
+		}
+	}
+	return change.ImageKeyOnly
+}
+
+// holdsMore reports whether a row holds a value besides the key, or has no other columns.
+func (rel *relation) holdsMore(row []change.Value) bool {
+	if len(rel.types) <= len(rel.table.Key) {
+		return true
+	}
+	for i, v := range row {
+		if v.Kind != change.Null && v.Kind != change.Missing && !slices.Contains(rel.table.Key, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// tuple decodes one row image.
+func (d *decoder) tuple(rel *relation, p *parser) []change.Value {
 	n := int(p.uint16())
 	if p.bad || n != len(rel.types) {
 		p.bad = true
 		return nil
 	}
-	if len(d.slab) < n {
-		d.slab = make([]change.Value, max(valueSlab, n))
+	width := len(rel.table.Columns)
+	if len(d.slab) < width {
+		d.slab = make([]change.Value, max(valueSlab, width))
 	}
-	row := d.slab[:n:n]
-	d.slab = d.slab[n:]
+	row := d.slab[:width:width]
+	d.slab = d.slab[width:]
+	if !rel.fill(row[:n], p) {
+		p.bad = true
+		return nil
+	}
+	for i := len(rel.at) - 1; i >= 0 && rel.at[i] != i; i-- { // apart, from the last one on
+		row[rel.at[i]], row[i] = row[i], change.Value{}
+	}
+	if row == nil {
+		row = []change.Value{}
+	}
+	return row
+}
+
+// fill reads the values that are sent.
+func (rel *relation) fill(row []change.Value, p *parser) bool {
 	b := p.b
 	for i := range row {
 		if len(b) == 0 {
-			p.bad = true
-			return nil
+			return false
 		}
 		kind := b[0]
 		b = b[1:]
 		switch kind {
 		case 't':
 			if len(b) < 4 {
-				p.bad = true
-				return nil
+				return false
 			}
 			size := int(binary.BigEndian.Uint32(b))
 			if b = b[4:]; size > len(b) {
-				p.bad = true
-				return nil
+				return false
 			}
 			row[i] = rel.types[i].value(b[:size:size])
 			b = b[size:]
 		case 'n':
-			if !keyOnly || rel.table.Columns[i].Identity {
-				row[i].Kind = change.Null
-			}
+			row[i].Kind = change.Null
 		case 'u': // Missing, the zero value
 		default:
-			p.bad = true
-			return nil
+			return false
 		}
 	}
 	p.b = b
-	if row == nil {
-		row = []change.Value{}
-	}
-	return row
+	return true
 }

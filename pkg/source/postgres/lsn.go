@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/waltrigger/waltrigger/pkg/change"
 )
 
 // lsn is a byte position in the server's log.
@@ -32,12 +30,9 @@ func appendUpperHex(dst []byte, v uint64) []byte {
 	return dst
 }
 
-// position is the form that Mark.End and Tx.End have.
-func (l lsn) position() change.Position { return change.Position(l.String()) }
-
-// parseLSN reads 0/16B3748, and 0-16B3748 as it stands in event ids.
+// parseLSN reads 0/16B3748.
 func parseLSN(s string) (lsn, error) {
-	hi, lo, ok := strings.Cut(strings.Replace(s, "-", "/", 1), "/")
+	hi, lo, ok := strings.Cut(s, "/")
 	if ok {
 		h, err1 := strconv.ParseUint(hi, 16, 32)
 		l, err2 := strconv.ParseUint(lo, 16, 32)
@@ -46,21 +41,6 @@ func parseLSN(s string) (lsn, error) {
 		}
 	}
 	return 0, fmt.Errorf("read position %q: want the form 0/16B3748", s)
-}
-
-// parseMark reads a Mark; absent parts are 0.
-func parseMark(m change.Mark) (end, tx lsn, err error) {
-	if m.End != "" {
-		if end, err = parseLSN(string(m.End)); err != nil {
-			return 0, 0, err
-		}
-	}
-	if m.Tx != "" {
-		if tx, err = parseLSN(string(m.Tx)); err != nil {
-			return 0, 0, err
-		}
-	}
-	return end, tx, nil
 }
 
 // unhex decodes bytea's hex form in place: the result overlays the start of b.

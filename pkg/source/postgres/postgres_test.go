@@ -2,10 +2,14 @@ package postgres
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,7 +20,13 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // these tests wait more than they compute
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // servers gives the DSNs to test against: all of WALTRIGGER_TEST_POSTGRES_ALL, else
 // the one of WALTRIGGER_TEST_POSTGRES.
@@ -38,32 +48,55 @@ func servers(tb testing.TB) []string {
 // each runs f once per server, in a database of its own.
 func each(t *testing.T, f func(t *testing.T, db *database)) {
 	t.Helper()
+	eachServer(t, func(t *testing.T, dsn string) { f(t, newDatabase(t, dsn)) })
+}
+
+// eachServer runs f for all servers at the same time.
+func eachServer(t *testing.T, f func(t *testing.T, dsn string)) {
+	t.Helper()
 	for _, dsn := range servers(t) {
-		db := newDatabase(t, dsn)
-		t.Run(db.version, func(t *testing.T) { f(t, db) })
+		c, err := pgx.Connect(context.Background(), dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		version, _, _ := strings.Cut(c.PgConn().ParameterStatus("server_version"), " ")
+		_ = c.Close(context.Background())
+		t.Run("pg"+version, func(t *testing.T) {
+			t.Parallel()
+			f(t, dsn)
+		})
 	}
 }
 
 // database is a new database with a connection of the application's.
 type database struct {
 	*pgx.Conn
-	url     string
-	name    string
-	version string
-	tb      testing.TB
-	server  *pgx.Conn
+	url    string
+	dsn    string // of the server
+	name   string
+	major  int
+	tb     testing.TB
+	server *pgx.Conn
 }
 
 func newDatabase(tb testing.TB, dsn string) *database {
+	tb.Helper()
+	return newDatabaseWith(tb, dsn, "")
+}
+
+// newDatabaseWith adds options to CREATE DATABASE.
+func newDatabaseWith(tb testing.TB, dsn, options string) *database {
 	tb.Helper()
 	ctx := context.Background()
 	server, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	db := &database{name: fmt.Sprintf("wt_%d_%d", os.Getpid(), time.Now().UnixNano()), tb: tb, server: server}
-	db.version = "pg" + strings.Fields(server.PgConn().ParameterStatus("server_version"))[0]
-	if _, err := server.Exec(ctx, "create database "+db.name); err != nil {
+	db := &database{dsn: dsn, name: fmt.Sprintf("wt_%d_%d", os.Getpid(), time.Now().UnixNano()), tb: tb, server: server}
+	if db.major, err = strconv.Atoi(regexp.MustCompile(`^\d+`).FindString(server.PgConn().ParameterStatus("server_version"))); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := server.Exec(ctx, "create database "+db.name+options); err != nil {
 		tb.Fatal(err)
 	}
 	cfg := server.Config()
@@ -144,6 +177,24 @@ func newSource(tb testing.TB, cfg Config) *Source {
 	return s
 }
 
+// logged keeps what is logged.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // running is a source with its reader.
 type running struct {
 	*Source
@@ -157,7 +208,11 @@ type running struct {
 
 func start(tb testing.TB, cfg Config, st *memory, tables ...string) *running {
 	tb.Helper()
-	s := newSource(tb, cfg)
+	return startSource(tb, newSource(tb, cfg), st, tables...)
+}
+
+func startSource(tb testing.TB, s *Source, st *memory, tables ...string) *running {
+	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	state, err := s.Prepare(ctx, st.last(), st.save)
 	if err != nil {
@@ -179,9 +234,16 @@ func start(tb testing.TB, cfg Config, st *memory, tables ...string) *running {
 }
 
 func (r *running) close() {
+	if err := r.end(); err != nil {
+		r.tb.Error(err)
+	}
+}
+
+// end closes r; the error is that of a connection which broke meanwhile.
+func (r *running) end() error {
 	r.stop()
 	if r.done == nil {
-		return
+		return nil
 	}
 	select {
 	case err := <-r.done:
@@ -192,9 +254,7 @@ func (r *running) close() {
 		r.tb.Error("Run did not return")
 	}
 	r.done = nil
-	if err := r.Close(); err != nil {
-		r.tb.Error(err)
-	}
+	return r.Close()
 }
 
 // next returns the next change that is not a lone Commit.

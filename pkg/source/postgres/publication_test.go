@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
@@ -218,11 +219,15 @@ func TestBarrierPrepared(t *testing.T) {
 			t.Errorf("blocker %q", text)
 		}
 		if n != "0" { // the server allows prepared transactions
-			execOn(t, other, "prepare transaction 'half way'")
-			if text := <-blocked; !strings.Contains(text, "half way") {
-				t.Errorf("blocker %q", text)
+			execOn(t, other, "prepare transaction '"+db.name+"'")
+			for text := ""; !strings.Contains(text, db.name); { // it may be seen while it is being prepared
+				select {
+				case text = <-blocked:
+				case <-done:
+					t.Fatal("a prepared transaction is not waited for")
+				}
 			}
-			execOn(t, other, "commit prepared 'half way'")
+			execOn(t, other, "commit prepared '"+db.name+"'")
 		} else {
 			execOn(t, other, "commit")
 		}
@@ -271,6 +276,32 @@ func TestTables(t *testing.T) {
 		for name, want := range map[string]bool{"good": true, "keyless": false, "whole": true, "lazy": false, "silent": false, "uniq": true, "parts": true, "parts1": true, "halves": false} {
 			if info := got["public."+name]; info.IdentityUsable != want {
 				t.Errorf("%s: usable %v", name, info.IdentityUsable)
+			}
+		}
+		db.exec("alter table parts replica identity full")
+		db.exec("create table leaves (id int primary key, v int) partition by range (id); create table leaves1 partition of leaves for values from (0) to (9); alter table leaves replica identity full; alter table leaves1 replica identity full")
+		if list, err = s.Tables(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range list {
+			got[info.String()] = info
+		}
+		for name, want := range map[string]struct {
+			id         change.Identity
+			old, whole string
+		}{
+			"good":        {change.IdentityDefault, "id", `ALTER TABLE public.good REPLICA IDENTITY FULL;`},
+			"whole":       {change.IdentityFull, "id", ""},
+			"silent":      {change.IdentityNothing, "", `ALTER TABLE public.silent REPLICA IDENTITY FULL;`},
+			"uniq":        {change.IdentityIndex, "id", `ALTER TABLE public.uniq REPLICA IDENTITY FULL;`},
+			"parts":       {change.IdentityDefault, "id", `ALTER TABLE public.parts1 REPLICA IDENTITY FULL;`}, // its rows are its partition's
+			"halves":      {change.IdentityDefault, "", `ALTER TABLE public.halves1 REPLICA IDENTITY FULL;`},
+			"leaves":      {change.IdentityFull, "id v", ""},
+			`we"ird Näme`: {change.IdentityDefault, "id", `ALTER TABLE public."we""ird Näme" REPLICA IDENTITY FULL;`},
+		} {
+			info := got["public."+name]
+			if info.Identity != want.id || strings.Join(info.OldColumns, " ") != want.old || info.WholeOldRow != want.whole {
+				t.Errorf("%s: identity %d, old %v, whole by %q", name, info.Identity, info.OldColumns, info.WholeOldRow)
 			}
 		}
 		if !got["public.parts"].Partitioned || !got["public.parts1"].Leaf || got["public.parts"].Leaf {

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -15,7 +14,10 @@ import (
 // messages of the stream, which describe the table as it was when the row changed.
 type relation struct {
 	table *change.Table
-	types []*pgType // of table.Columns
+	types []*pgType // of the columns that the log holds
+	at    []int     // where these are in table.Columns; nil: each in its own place
+	tree  bool      // a partitioned table: the rows are those of partitions
+	whole bool      // of a tree: every partition has REPLICA IDENTITY FULL now
 }
 
 // relationMessage is R of the protocol, as sent.
@@ -69,89 +71,111 @@ func (m *relationMessage) harmful() bool {
 
 // relations turns Relation messages into relations. It belongs to one goroutine.
 type relations struct {
-	types  *types
-	lookup func(ctx context.Context, f func(*pgx.Conn) error) error // the catalog of now; may fail
-	warn   func(msg string, args ...any)
+	types        *types
+	publications []string
+	lookup       func(ctx context.Context, f func(*pgx.Conn) error) error // the catalog of now
 	// known outlives connections: the server repeats messages, and whoever compares
 	// Table pointers must see a new one only if the shape changed.
 	known map[uint32]*relation
 }
 
-// resolve makes the relation for m. The catalog is asked, once and with a time-out,
-// only where the message does not say enough: types that are not built in, and the
-// primary key where the replica identity is something else. The table may be altered,
+// lookupError says that the catalog could not be asked. It passes: guessing would make
+// other events of the same rows.
+type lookupError struct{ error }
+
+func (e lookupError) Unwrap() error { return e.error }
+
+// resolve makes the relation for m. The catalog is asked for what the message does not
+// say: types that are not built in, the primary key where the replica identity is
+// something else, and the columns that the log does not hold. The table may be altered,
 // renamed or gone by now, so the catalog's answer is used only where it fits m.
-func (r *relations) resolve(ctx context.Context, m relationMessage) *relation {
+func (r *relations) resolve(ctx context.Context, m relationMessage) (*relation, error) {
 	var oids []uint32
 	for _, c := range m.columns {
 		if !r.types.final(c.typ) {
 			oids = append(oids, c.typ)
 		}
 	}
-	var primary []string
-	if len(oids) > 0 || m.identity != 'd' {
-		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-		err := r.lookup(ctx, func(c *pgx.Conn) error {
-			var err error
-			if len(oids) > 0 {
-				err = r.types.load(ctx, c, oids)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	var now catalogTable
+	err := r.lookup(ctx, func(c *pgx.Conn) (err error) {
+		if len(oids) > 0 {
+			if err = r.types.load(ctx, c, oids); err != nil {
+				return err
 			}
-			if m.identity != 'd' {
-				var err2 error
-				primary, err2 = readPrimaryKey(ctx, c, m.oid)
-				err = errors.Join(err, err2)
-			}
-			return err
-		})
-		cancel()
-		if err != nil {
-			r.warn("catalog lookup failed, using what the log says", "table", m.schema+"."+m.name, "error", err)
 		}
+		now, err = readTable(ctx, c, m.oid, r.publications)
+		return err
+	})
+	if err != nil {
+		return nil, lookupError{fmt.Errorf("look up table %s.%s: %w", m.schema, m.name, err)}
 	}
-	rel := r.build(m, primary)
+	rel := r.build(m, now)
 	if old := r.known[m.oid]; old != nil && sameTable(old.table, rel.table) {
 		rel.table = old.table
 	}
 	r.known[m.oid] = rel
-	return rel
+	return rel, nil
 }
 
-func (r *relations) build(m relationMessage, primary []string) *relation {
+func (r *relations) build(m relationMessage, now catalogTable) *relation {
+	rel := &relation{types: make([]*pgType, len(m.columns)), tree: now.tree, whole: now.whole}
 	columns := make([]change.Column, len(m.columns))
-	rel := &relation{types: make([]*pgType, len(m.columns))}
 	var flagged []int
 	for i, c := range m.columns {
 		rel.types[i] = r.types.get(c.typ)
 		columns[i] = change.Column{Name: c.name, Type: rel.types[i].name, Identity: c.key}
-		if c.key {
+	}
+	if at := now.fit(m.columns); at != nil {
+		rel.at = at
+		columns = spread(columns, at, now.columns)
+	}
+	for i, c := range columns {
+		if c.Identity {
 			flagged = append(flagged, i)
 		}
 	}
-	if primary == nil && m.identity != 'd' {
-		// The catalog gave nothing (perhaps the table is gone): what was right for
-		// the table before is the better guess.
-		if old := r.known[m.oid]; old != nil && old.table.KeyIsPrimary {
-			for _, i := range old.table.Key {
-				primary = append(primary, old.table.Columns[i].Name)
-			}
+	primary := now.primary()
+	if old := r.known[m.oid]; now.columns == nil && old != nil && old.table.KeyIsPrimary {
+		// The table is gone: what was right for it before is the better guess.
+		for _, i := range old.table.Key {
+			primary = append(primary, old.table.Columns[i].Name)
 		}
 	}
 	key, isPrimary := flagged, m.identity == 'd' && len(flagged) > 0
-	if found := positions(m.columns, primary); len(found) > 0 {
-		key, isPrimary = found, true
-	} else if m.identity == 'f' {
-		key = nil // every column is flagged: that orders nothing
+	if m.identity != 'd' {
+		if found := positions(columns, primary); len(found) > 0 {
+			key, isPrimary = found, true
+		} else if m.identity == 'f' {
+			key = nil // every column is flagged: that orders nothing
+		}
 	}
 	id := identities[m.identity]
+	if id == change.IdentityFull && now.tree && !now.whole {
+		id = change.IdentityDefault // what the log holds is up to the partitions
+	}
 	rel.table = change.NewTable(m.schema, m.name, columns, key, isPrimary, id)
 	return rel
 }
 
+// spread puts columns where at says among those of the catalog.
+func spread(columns []change.Column, at []int, now []catalogColumn) []change.Column {
+	out := make([]change.Column, len(now))
+	for i, c := range now {
+		out[i] = change.Column{Name: c.name, Type: c.typeName}
+	}
+	for i, c := range columns {
+		out[at[i]] = c
+	}
+	return out
+}
+
 // positions finds names among columns, in column order; nil unless all are there.
-func positions(columns []relationColumn, names []string) []int {
+func positions(columns []change.Column, names []string) []int {
 	var out []int
 	for i, c := range columns {
-		if slices.Contains(names, c.name) {
+		if slices.Contains(names, c.Name) {
 			out = append(out, i)
 		}
 	}
@@ -166,20 +190,71 @@ func sameTable(a, b *change.Table) bool {
 		slices.Equal(a.Key, b.Key) && slices.Equal(a.Columns, b.Columns)
 }
 
-// readPrimaryKey returns the names of the columns of the primary key of relation oid;
-// empty if it has none, nil if there is no such relation any more.
-func readPrimaryKey(ctx context.Context, c *pgx.Conn, oid uint32) ([]string, error) {
-	var names []string
-	err := c.QueryRow(ctx, `
-select coalesce((select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_index i
-  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey::int2[])
-  where i.indrelid = c.oid and i.indisprimary), '{}')
-from pg_catalog.pg_class c where c.oid = $1`, oid).Scan(&names)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
+// catalogTable is a table as the catalog has it now; without columns if there is none.
+type catalogTable struct {
+	columns     []catalogColumn
+	tree, whole bool // as of a relation
+}
+
+type catalogColumn struct {
+	name, typeName string
+	typ            uint32
+	primary        bool // part of the primary key
+	unlogged       bool // generated, or not in the publication's list of columns
+}
+
+// readTable reads the table with that OID. A partition's replica identity is its own,
+// so that of the table at the root says nothing of the rows.
+func readTable(ctx context.Context, c *pgx.Conn, oid uint32, publications []string) (catalogTable, error) {
+	rows, err := c.Query(ctx, `
+with tree as (select c.relkind = 'p' as tree, not exists(select from `+belowC+` p join pg_catalog.pg_class l on l.oid = p.relid
+    where l.relkind <> 'p' and l.relreplident <> 'f') as whole from pg_catalog.pg_class c where c.oid = $1),
+list as (select to_jsonb(r)->'prattrs' as attrs from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid
+  where r.prrelid = $1 and p.pubname = any($2) and to_jsonb(r)->>'prattrs' is not null limit 1)
+select tree.tree, tree.whole, a.attname::text, pg_catalog.format_type(a.atttypid, null), a.atttypid,
+  exists(select from pg_catalog.pg_index i where i.indrelid = a.attrelid and i.indisprimary and a.attnum = any(i.indkey::int2[])),
+  a.attgenerated <> '' or coalesce(not list.attrs @> to_jsonb(a.attnum), false)
+from pg_catalog.pg_attribute a cross join tree left join list on true where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, oid, publications)
 	if err != nil {
-		return nil, fmt.Errorf("read primary key: %w", err)
+		return catalogTable{}, err
 	}
-	return names, nil
+	var t catalogTable
+	var col catalogColumn
+	_, err = pgx.ForEachRow(rows, []any{&t.tree, &t.whole, &col.name, &col.typeName, &col.typ, &col.primary, &col.unlogged}, func() error {
+		t.columns = append(t.columns, col)
+		return nil
+	})
+	return t, err
+}
+
+// fit says where the columns of a message are among those of the catalog, if what the
+// catalog has besides is what the log does not hold; nil if there is nothing besides, or
+// the table had another shape then.
+func (t catalogTable) fit(columns []relationColumn) []int {
+	if len(columns) == len(t.columns) {
+		return nil
+	}
+	var at []int
+	for i, c := range t.columns {
+		switch n := len(at); {
+		case n < len(columns) && columns[n].name == c.name && columns[n].typ == c.typ:
+			at = append(at, i)
+		case !c.unlogged:
+			return nil
+		}
+	}
+	if len(at) != len(columns) {
+		return nil
+	}
+	return at
+}
+
+func (t catalogTable) primary() []string {
+	var names []string
+	for _, c := range t.columns {
+		if c.primary {
+			names = append(names, c.name)
+		}
+	}
+	return names
 }

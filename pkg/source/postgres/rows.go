@@ -38,7 +38,7 @@ func (s *Source) Counts(ctx context.Context, q source.Query) (source.CountSet, e
 	err := s.read(ctx, q, (*shape).counting, func(_ *shape, res *pgconn.Result, seq, until lsn) error {
 		out.Seq, out.Until = uint64(seq), uint64(until)
 		for _, raw := range res.Rows {
-			of, err := place(raw[0])
+			of, err := number(raw[0])
 			if err != nil {
 				return err
 			}
@@ -54,8 +54,8 @@ func (s *Source) Counts(ctx context.Context, q source.Query) (source.CountSet, e
 	return out, nil
 }
 
-// place reads the number of a key, which the server counts from 1.
-func place(text []byte) (int, error) {
+// number reads the place of a key, which the server counts from 1.
+func number(text []byte) (int, error) {
 	n, err := strconv.Atoi(string(text))
 	return n - 1, err
 }
@@ -84,8 +84,8 @@ func (s *Source) read(ctx context.Context, q source.Query, build func(*shape, so
 }
 
 const (
-	snapshotQuery = "select pg_catalog.pg_current_snapshot()::text"
-	tipQuery      = "select pg_catalog.pg_current_wal_insert_lsn()::text"
+	snapshotQuery = "select " + snapshotText
+	tipQuery      = "select " + insertEnd + "::text"
 )
 
 // ask runs a query such that it shows what Run has sent by now. A commit is in the log a
@@ -130,7 +130,7 @@ func (sh *shape) decode(res *pgconn.Result, out *source.RowSet) error {
 		if len(raw) != len(sh.relation.types)+1 {
 			return fmt.Errorf("row has %d columns, want %d", len(raw)-1, len(sh.relation.types))
 		}
-		of, err := place(raw[0])
+		of, err := number(raw[0])
 		if err != nil {
 			return err
 		}

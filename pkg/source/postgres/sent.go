@@ -26,6 +26,13 @@ type sentTx struct {
 	xid uint32
 }
 
+// reset forgets what an earlier Run has sent.
+func (s *sent) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq, s.unseen, s.forgot = 0, nil, nil
+}
+
 func (s *sent) add(txs []sentTx) {
 	if len(txs) == 0 {
 		return
@@ -74,6 +81,11 @@ func (s *sent) shownBy(text string, newest lsn) (bool, error) {
 	}
 	return all && s.forgot == nil, nil
 }
+
+// snapshotText is what parseSnapshot reads. A standby does not tell which of the primary's
+// transactions are open, only that those before min have ended.
+const snapshotText = `(select case when pg_catalog.pg_is_in_recovery() then pg_catalog.concat(pg_catalog.pg_snapshot_xmin(s)::text, ':', pg_catalog.pg_snapshot_xmin(s)::text, ':')
+    else s::text end from pg_catalog.pg_current_snapshot() s)`
 
 // snapshot says which transactions a query sees: those before min, and those before max
 // that are not open. The numbers are the last 32 bits of what the server counts, as in

@@ -44,6 +44,7 @@ from pg_catalog.pg_index i join pg_catalog.pg_class r on r.oid = i.indrelid join
 where s.nspname = $1 and r.relname = $2 and i.indisvalid and i.indpred is null and i.indexprs is null`
 
 func (r *reader) shape(ctx context.Context, c *pgx.Conn, name source.TableName) (*shape, error) {
+	r.types.serve(c.PgConn())
 	old := r.shapes[name]
 	if old != nil && time.Since(old.read) < shapeFor {
 		return old, nil

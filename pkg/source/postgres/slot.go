@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,51 +23,95 @@ const (
 	stateMisconfig   = "misconfigured"
 )
 
-const minVersion = 140000
+// logEnd and insertEnd are the end of the server's log: as it was written, and with what
+// is being written. A standby has what it has replayed.
+const (
+	logEnd    = `(case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end)`
+	insertEnd = `(case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_insert_lsn() end)`
+)
 
-// server is what does not change while a server lives.
-type server struct {
-	version  int    // 150018
-	identity string // system identifier, database, slot; see source.State
+// serverState is what checkServer looks at.
+type serverState struct {
+	version  int // 150018
+	walLevel string
+	standby  bool
 }
 
 // checkServer refuses, with the way out, what can never be tailed.
-func checkServer(ctx context.Context, c *pgx.Conn) (version int, err error) {
-	var walLevel string
-	var standby bool
+func checkServer(ctx context.Context, c *pgx.Conn) (st serverState, err error) {
 	var pid uint32
-	err = c.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('wal_level'), pg_is_in_recovery(), pg_backend_pid()`).
-		Scan(&version, &walLevel, &standby, &pid)
+	err = c.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('wal_level'), pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid()`).
+		Scan(&st.version, &st.walLevel, &st.standby, &pid)
 	if err != nil {
-		return 0, fmt.Errorf("inspect server: %w", err)
+		return st, fmt.Errorf("inspect server: %w", err)
 	}
 	switch {
-	case version < minVersion:
-		return 0, &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("server version %d is older than 14", version/10000), Mend: "upgrade PostgreSQL"}
+	case st.version < minVersion:
+		return st, &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("server version %d is older than %d", st.version/10000, minVersion/10000), Mend: "upgrade PostgreSQL"}
 	case pid != c.PgConn().PID():
-		return 0, &source.HaltError{State: stateMisconfig, Reason: "the url leads to a connection pooler", Mend: "use the address of the PostgreSQL server itself"}
-	case standby:
-		return 0, &source.HaltError{State: stateMisconfig, Reason: "the server is a standby", Mend: "use the address of the primary"}
-	case walLevel != "logical":
-		return 0, &source.HaltError{
-			State: stateMisconfig, Reason: "wal_level is " + walLevel,
+		return st, &source.HaltError{State: stateMisconfig, Reason: "the url leads to a connection pooler", Mend: "use the address of the PostgreSQL server itself"}
+	case st.standby && st.version < standbyVersion:
+		return st, &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("the server is a standby, which can be tailed from version %d on", standbyVersion/10000), Mend: "use the address of the primary"}
+	case st.walLevel != "logical":
+		return st, &source.HaltError{
+			State: stateMisconfig, Reason: "wal_level is " + st.walLevel,
 			Mend: "ALTER SYSTEM SET wal_level = 'logical'; and restart PostgreSQL (managed services: turn on logical replication)",
 		}
 	}
-	return version, nil
+	return st, nil
+}
+
+// identified is what a server says of itself.
+type identified struct {
+	identity string // of the server, database and slot; see source.State
+	version  int    // 150018
+	standby  bool
+	started  string // when
+	end      lsn    // of its log
+	history  history
 }
 
 // identify proves the right to replicate and names server, database and slot.
-func (s *Source) identify(ctx context.Context, conn *pgconn.PgConn) (string, lsn, error) {
-	sys, err := pglogrepl.IdentifySystem(ctx, conn)
+func (s *Source) identify(ctx context.Context, conn walsender) (identified, error) {
+	sys, err := pglogrepl.IdentifySystem(ctx, conn.PgConn)
 	if err != nil {
-		return "", 0, fmt.Errorf("identify system: %w", err)
+		return identified{}, fmt.Errorf("identify system: %w", err)
 	}
-	res, err := conn.Exec(ctx, "select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()").ReadAll()
+	res, err := conn.Exec(ctx, "select oid, current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(), pg_catalog.pg_postmaster_start_time() from pg_catalog.pg_database where datname = pg_catalog.current_database()").ReadAll()
 	if err != nil || len(res) != 1 || len(res[0].Rows) != 1 {
-		return "", 0, fmt.Errorf("identify database: %w", err)
+		return identified{}, fmt.Errorf("identify database: %w", err)
 	}
-	return sys.SystemID + "/" + string(res[0].Rows[0][0]) + "/" + s.cfg.Slot, lsn(sys.XLogPos), nil
+	row := res[0].Rows[0]
+	id := identified{identity: sys.SystemID + "/" + string(row[0]) + "/" + s.cfg.Slot, end: lsn(sys.XLogPos), standby: string(row[2]) == "t", started: string(row[3])}
+	if id.version, err = strconv.Atoi(string(row[1])); err != nil {
+		return identified{}, fmt.Errorf("identify version: %w", err)
+	}
+	id.history, err = readHistory(ctx, conn.PgConn, sys.Timeline)
+	return id, err
+}
+
+// fails reports whether the slot is to be one that standbys keep a copy of.
+func (s *Source) fails(id identified) bool {
+	return !s.cfg.NoFailover && id.version >= failoverVersion && !id.standby
+}
+
+// meet gives how far what was read up to end, and of tx, is in the server's log. Less
+// than that is the case after a failover to a server that had not received all of it.
+func (s *Source) meet(h history, end, tx place) (place, error) {
+	to, known := h.common(end)
+	if !known {
+		return to, &source.HaltError{
+			State: stateResync, Reason: fmt.Sprintf("the server is on timeline %d, which does not continue timeline %d that was read up to %s last: it was restored, or another server took over", h.current, end.line, end.at),
+			Mend: "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
+		}
+	}
+	if to == end && tx.at != 0 && h.of(tx.at).line != tx.line {
+		return to, &source.RewoundError{From: tx.position(), To: to.position()}
+	}
+	if to != end {
+		return to, &source.RewoundError{From: end.position(), To: to.position()}
+	}
+	return to, nil
 }
 
 // refused turns the server's refusal of a replication connection into a HaltError
@@ -97,8 +142,10 @@ type slotInfo struct {
 	ActivePID            uint32
 	WALStatus            string // reserved, extended, unreserved, lost
 	Invalidation         string // 17 and later
+	Failover             bool   // 17 and later
 	Confirmed            lsn
 	RetainedBytes        int64
+	SafeBytes            int64 // so much more log, and the server gives the slot up; -1: it does not
 	logical, provisional bool
 }
 
@@ -107,10 +154,10 @@ func readSlot(ctx context.Context, c *pgx.Conn, name string) (*slotInfo, error) 
 	var confirmed string
 	err := c.QueryRow(ctx, `
 select coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0), coalesce(wal_status, ''),
-       coalesce(pg_catalog.to_jsonb(s)->>'invalidation_reason', ''), coalesce(confirmed_flush_lsn::text, '0/0'),
-       coalesce(pg_catalog.pg_current_wal_lsn() - restart_lsn, 0)::bigint, slot_type = 'logical', temporary or confirmed_flush_lsn is null
+       coalesce(pg_catalog.to_jsonb(s)->>'invalidation_reason', ''), coalesce((pg_catalog.to_jsonb(s)->>'failover')::bool, false), coalesce(confirmed_flush_lsn::text, '0/0'),
+       coalesce(`+logEnd+` - restart_lsn, 0)::bigint, coalesce(safe_wal_size, -1), slot_type = 'logical', temporary or confirmed_flush_lsn is null
 from pg_catalog.pg_replication_slots s where slot_name = $1`, name).
-		Scan(&i.Plugin, &i.Database, &i.Active, &i.ActivePID, &i.WALStatus, &i.Invalidation, &confirmed, &i.RetainedBytes, &i.logical, &i.provisional)
+		Scan(&i.Plugin, &i.Database, &i.Active, &i.ActivePID, &i.WALStatus, &i.Invalidation, &i.Failover, &confirmed, &i.RetainedBytes, &i.SafeBytes, &i.logical, &i.provisional)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -175,48 +222,43 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 		}
 		return nil
 	}
-	var version int
 	var slot *slotInfo
 	var database string
 	err := s.admin.do(ctx, func(c *pgx.Conn) (err error) {
-		if version, err = checkServer(ctx, c); err != nil {
+		if _, err = checkServer(ctx, c); err != nil {
 			return err
 		}
 		database = c.Config().Database
-		if _, err = s.ensurePublication(ctx, c); err != nil { // before the slot: a slot decodes with the catalog of its time
+		if slot, err = readSlot(ctx, c, s.cfg.Slot); err != nil {
 			return err
 		}
-		slot, err = readSlot(ctx, c, s.cfg.Slot)
+		_, err = s.ensurePublication(ctx, c, slot != nil)
 		return err
 	})
 	if err != nil {
 		return saved, s.refused(err)
 	}
-	conn, _, err := s.connector.replication(ctx)
+	conn, err := s.connector.replication(ctx, patience)
 	if err != nil {
 		return saved, s.refused(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	identity, serverEnd, err := s.identify(ctx, conn)
+	id, err := s.identify(ctx, conn)
 	if err != nil {
 		return saved, s.refused(err)
 	}
-	s.server.Store(&server{version: version, identity: identity})
+	s.server.Store(&id)
 
-	if saved.Identity != "" && saved.Identity != identity {
+	if saved.Identity != "" && saved.Identity != id.identity {
 		return saved, &source.HaltError{
 			State:  stateResync,
-			Reason: fmt.Sprintf("the saved position belongs to another server, database or slot (%s, now %s)", saved.Identity, identity),
+			Reason: fmt.Sprintf("the saved position belongs to another server, database or slot (%s, now %s)", saved.Identity, id.identity),
 			Mend:   "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}
 	}
 	switch {
 	case saved.Mark.End != "":
-		end, _, err := parseMark(saved.Mark)
-		if err != nil {
-			return saved, saveError{err}
-		}
-		return saved, s.checkSlot(slot, database, end, serverEnd)
+		return s.goOn(ctx, conn, saved, slot, database, id, save)
 	case saved.Identity == "" && slot != nil:
 		if err := s.foreignSlot(slot, database); err != nil {
 			return saved, err
@@ -224,13 +266,43 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 		return saved, s.unknownSlot()
 	case slot != nil:
 		// We were about to create it when we were stopped: it is ours, and nothing of it was read.
-		if err := s.checkSlot(slot, database, slot.Confirmed, serverEnd); err != nil {
+		if err := s.checkSlot(slot, database, slot.Confirmed, id.end); err != nil {
 			return saved, err
 		}
-		saved.Mark = change.Mark{End: slot.Confirmed.position()}
+		saved.Mark = change.Mark{End: id.history.end(slot.Confirmed).position()}
 		return saved, save(saved)
 	}
-	return s.createSlot(ctx, conn, identity, save)
+	return s.createSlot(ctx, conn, id, save)
+}
+
+// goOn says from where what was read before is read on.
+func (s *Source) goOn(ctx context.Context, conn walsender, saved source.State, slot *slotInfo, database string, id identified, save func(source.State) error) (source.State, error) {
+	end, tx, err := parseMark(saved.Mark)
+	if err != nil {
+		return saved, saveError{err}
+	}
+	to, err := s.meet(id.history, end, tx)
+	rewound := (*source.RewoundError)(nil)
+	if err != nil && !errors.As(err, &rewound) {
+		return saved, err
+	}
+	if err := s.checkSlot(slot, database, to.at, id.end); err != nil {
+		return saved, err
+	}
+	if s.fails(id) && !slot.Failover && !slot.Active {
+		if err := conn.Exec(ctx, "ALTER_REPLICATION_SLOT "+s.cfg.Slot+" (FAILOVER)").Close(); err != nil {
+			return saved, fmt.Errorf("make the slot one that standbys keep: %w", err)
+		}
+		s.log.Info("made the replication slot one that standbys keep", "slot", s.cfg.Slot)
+	}
+	if rewound == nil {
+		return saved, nil
+	}
+	s.log.Error("the server's log does not hold all that was read: it took over without it", "read", rewound.From, "goes on from", rewound.To)
+	st := source.State{Identity: saved.Identity, Mark: change.Mark{End: to.position()}}
+	told := st
+	told.Rewound = &source.Rewind{From: rewound.From, Seq: uint64(to.at)}
+	return st, save(told)
 }
 
 func (s *Source) unknownSlot() error {
@@ -241,19 +313,26 @@ func (s *Source) unknownSlot() error {
 }
 
 // createSlot records the intent first: a slot found after a crash in between is ours.
-func (s *Source) createSlot(ctx context.Context, conn *pgconn.PgConn, identity string, save func(source.State) error) (source.State, error) {
-	st := source.State{Identity: identity}
+func (s *Source) createSlot(ctx context.Context, conn walsender, id identified, save func(source.State) error) (source.State, error) {
+	st := source.State{Identity: id.identity}
 	if err := save(st); err != nil {
 		return st, err
 	}
 	// The server first waits for every transaction that is open.
+	why := "creating the replication slot waits for open transactions to end"
+	if id.standby {
+		why += ", and for the primary to tell of them: SELECT pg_log_standby_snapshot(); there makes it"
+	}
 	slow := time.AfterFunc(5*time.Second, func() {
-		s.log.Warn("creating the replication slot waits for open transactions to end", "slot", s.cfg.Slot)
-		s.setState("connecting", "creating the replication slot waits for open transactions to end")
+		s.log.Warn("waiting", "why", why, "slot", s.cfg.Slot)
+		s.setState("connecting", why)
 	})
 	defer slow.Stop()
-	made, err := pglogrepl.CreateReplicationSlot(ctx, conn, s.cfg.Slot, "pgoutput",
-		pglogrepl.CreateReplicationSlotOptions{Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT"})
+	create := "CREATE_REPLICATION_SLOT " + s.cfg.Slot + " LOGICAL pgoutput NOEXPORT_SNAPSHOT"
+	if s.fails(id) {
+		create = "CREATE_REPLICATION_SLOT " + s.cfg.Slot + " LOGICAL pgoutput (SNAPSHOT 'nothing', FAILOVER)"
+	}
+	made, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, create))
 	if sqlState(err) == "42710" { // made by somebody else meanwhile: not ours after all
 		if err := save(source.State{}); err != nil {
 			return source.State{}, err
@@ -267,7 +346,7 @@ func (s *Source) createSlot(ctx context.Context, conn *pgconn.PgConn, identity s
 	if err != nil {
 		return st, err
 	}
-	st.Mark.End = start.position()
+	st.Mark.End = id.history.end(start).position()
 	s.log.Info("created replication slot", "slot", s.cfg.Slot, "position", st.Mark.End)
 	return st, save(st)
 }

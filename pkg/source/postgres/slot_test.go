@@ -4,9 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -129,7 +138,12 @@ func TestPrepareWaits(t *testing.T) {
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	within(t, 20*time.Second, what, f)
+}
+
+func within(t *testing.T, limit time.Duration, what string, f func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
 	for !f() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not come", what)
@@ -271,4 +285,138 @@ func TestUnacknowledgedHoldsSlot(t *testing.T) {
 			t.Errorf("the slot went past an event that was not acknowledged (%v)", err)
 		}
 	})
+}
+
+// TestSenderTimeout: the server's patience with us is ours unless the url says otherwise,
+// and where it has none we say something all the same.
+func TestSenderTimeout(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table sale (id int primary key)")
+		db.exec("alter database " + db.name + " set wal_sender_timeout = '1h'")
+		for param, want := range map[string]time.Duration{"": patience, "?wal_sender_timeout=0": 0, "?WAL_sender_timeout=1500": 1500 * time.Millisecond, "?wal_sender_timeout=1d": 24 * time.Hour} {
+			w, err := connector{url: db.url + param}.replication(context.Background(), patience)
+			if err != nil || w.timeout != want {
+				t.Fatalf("%q: %s, %v", param, w.timeout, err)
+			}
+			_ = w.Close(context.Background())
+		}
+		cfg := db.config()
+		cfg.URL += "?wal_sender_timeout=0"
+		r := start(t, cfg, &memory{}, "sale")
+		db.exec("insert into sale values (1)")
+		r.row()
+		r.Ack(r.next().Tx.End)
+		eventually(t, "the acknowledgement", func() bool {
+			return text1(t, db.Conn, "select (confirmed_flush_lsn >= $2::pg_lsn)::text from pg_replication_slots where slot_name = $1", db.name, string(r.mark.End)) == "true"
+		})
+	})
+}
+
+// TestSilence: a server that says nothing any more, while the connection seems to stand, is
+// given up; with one that sent nothing at all we are more patient the next time.
+func TestSilence(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table sale (id int primary key)")
+		cfg := db.config()
+		cfg.URL += "?wal_sender_timeout=400"
+		hole := &blackHole{}
+		s, err := New(cfg, hole.dial, slog.New(slog.NewTextHandler(t.Output(), nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := startSource(t, s, &memory{}, "sale")
+		db.exec("insert into sale values (1)")
+		r.row()
+		for before := r.Status().Reconnects; r.Status().Reconnects < before+2; { // idle, and alive
+			hole.open(t, true)
+			eventually(t, "giving up", func() bool {
+				select {
+				case <-r.out:
+				default:
+				}
+				return strings.Contains(r.Status().Detail, "silent")
+			})
+			hole.open(t, false)
+			db.exec("insert into sale select max(id) + 1 from sale")
+			r.row()
+		}
+		r.close()
+		if s.patience != patience {
+			t.Errorf("patience %s after rows came", s.patience)
+		}
+		s.learn(&session{opened: time.Now().Add(-time.Hour)})
+		s.learn(&session{opened: time.Now().Add(-time.Hour)})
+		s.learn(&session{opened: time.Now()})
+		if s.patience != 4*patience {
+			t.Errorf("patience %s", s.patience)
+		}
+	})
+}
+
+// blackHole keeps what the server sends from connections for replication while it is open.
+type blackHole struct {
+	mu    sync.Mutex
+	conns []*holeConn
+}
+
+type holeConn struct {
+	net.Conn
+	hole *atomic.Bool
+}
+
+func (b *blackHole) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	h := &holeConn{c, &atomic.Bool{}}
+	b.mu.Lock()
+	b.conns = append(b.conns, h)
+	b.mu.Unlock()
+	return h, nil
+}
+
+func (b *blackHole) open(t *testing.T, yes bool) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.conns {
+		c.hole.Store(yes)
+	}
+}
+
+// Read reads nothing until the deadline while the hole is open.
+func (c *holeConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if err != nil || !c.hole.Load() {
+			return n, err
+		}
+	}
+}
+
+// TestPooler: a pooler in between is told by what it refuses, by what it drops, and by the
+// session not being ours.
+func TestPooler(t *testing.T) {
+	t.Parallel()
+	target, err := pgx.ParseConfig(servers(t)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignore := "ignore_startup_parameters = " + strings.Join(append(slices.Collect(maps.Keys(pinned)), "extra_float_digits", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "wal_sender_timeout"), ",")
+	for conf, want := range map[string]string{
+		"":     "unsupported startup parameter",
+		ignore: "for our session, which asked for",
+		ignore + "\ntrack_extra_parameters = " + strings.Join(slices.Collect(maps.Keys(pinned)), ","): "",
+	} {
+		env := append(os.Environ(), fmt.Sprintf("PGBOUNCER_INSTANCE=t%d", time.Now().UnixNano()), fmt.Sprintf("PGBOUNCER_TARGET=%d", target.Port), "PGBOUNCER_CONF="+conf)
+		service(t, "pgbouncer", "install", env)
+		service(t, "pgbouncer", "start", env)
+		t.Cleanup(func() { service(t, "pgbouncer", "wipe", env) })
+		cfg := Config{Name: "shop", URL: service(t, "pgbouncer", "url", env)}
+		_, _, err := prepare(t, cfg, source.State{})
+		wantHalt(t, err, stateMisconfig, "pooler")
+		wantHalt(t, err, stateMisconfig, want)
+	}
 }

@@ -36,25 +36,35 @@ type Source struct {
 	lookup    *shared // the reader of the log
 	reader    *reader // Rows and Counts
 	sent      sent
-	server    atomic.Pointer[server]
+	types     *typeLog
+	patience  time.Duration // of Run's goroutine: wal_sender_timeout of the next connection
+	server    atomic.Pointer[identified]
 
 	acked    atomic.Uint64
 	received atomic.Uint64
 	tip      atomic.Uint64 // the server's end of log, as last heard
 	events   atomic.Uint64
+	skipped  atomic.Uint64
+	retained atomic.Uint64
 	connects atomic.Uint64
 
 	mu     sync.Mutex
 	status source.Status // State and Detail
 	harm   string        // what the watch has to say
 	want   []source.TableName
+	fewer  []source.TableName // those of which inserts alone may be published
+	join   func(table source.TableName, before change.Position)
 	wanted bool     // Publish was called
 	linger *session // after Run, until Close
 
 	recheck chan struct{} // asks the watch to look now
 }
 
-var _ source.Managed = (*Source)(nil)
+var (
+	_ source.Managed    = (*Source)(nil)
+	_ source.InsertOnly = (*Source)(nil)
+	_ source.Joiner     = (*Source)(nil)
+)
 
 // New makes a source; it does not connect. dial opens its connections, nil means as
 // package net does.
@@ -64,10 +74,12 @@ func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.C
 	}
 	cfg = cfg.WithDefaults()
 	con := connector{url: cfg.URL, dial: dial}
+	log = log.With("source", cfg.Name)
+	types := newTypeLog(func(name, why string) { log.Warn("values of a type are sent as text", "type", name, "why", why) })
 	return &Source{
-		cfg: cfg, connector: con, log: log.With("source", cfg.Name),
+		cfg: cfg, connector: con, log: log, types: types, patience: patience,
 		admin: newShared(con), lookup: newShared(con),
-		reader: &reader{conn: newShared(con), types: newTypes(log), shapes: map[source.TableName]*shape{}},
+		reader: &reader{conn: newShared(con), types: newTypes(types), shapes: map[source.TableName]*shape{}},
 		status: source.Status{State: "connecting"}, recheck: make(chan struct{}, 1),
 	}, nil
 }
@@ -75,12 +87,12 @@ func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.C
 // Ack implements source.Source. The server hears of it within a second, and at the
 // latest from Close.
 func (s *Source) Ack(p change.Position) {
-	l, err := parseLSN(string(p))
+	at, err := parsePlace(string(p))
 	if err != nil {
 		s.log.Error("acknowledged position is not one of this source", "position", p)
 		return
 	}
-	raise(&s.acked, uint64(l))
+	raise(&s.acked, uint64(at.at))
 }
 
 func raise(a *atomic.Uint64, v uint64) {
@@ -105,15 +117,15 @@ func (s *Source) Status() source.Status {
 	s.mu.Unlock()
 	acked, received := s.acked.Load(), s.received.Load()
 	if acked > 0 {
-		st.Acked = lsn(acked).position()
+		st.Acked = change.Position(lsn(acked).String())
 		if tip := max(s.tip.Load(), received); tip > acked {
 			st.LagBytes = tip - acked
 		}
 	}
 	if received > 0 {
-		st.Received = lsn(received).position()
+		st.Received = change.Position(lsn(received).String())
 	}
-	st.Events = s.events.Load()
+	st.Events, st.Skipped, st.RetainedBytes = s.events.Load(), s.skipped.Load(), s.retained.Load()
 	if n := s.connects.Load(); n > 1 {
 		st.Reconnects = n - 1
 	}
@@ -142,13 +154,17 @@ func (s *Source) setHalt(err error) {
 // alive until Close, which tells the server the last position given to Ack: so what is
 // still on its way may be finished and acknowledged in between.
 func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {
-	rels := &relations{types: newTypes(s.log), lookup: s.lookup.do, warn: s.log.Warn, known: map[uint32]*relation{}}
-	dec, err := newDecoder(from, rels, s.suspect, s.log)
+	rels := &relations{types: newTypes(s.types), publications: []string{s.cfg.Publication, s.insertsName()}, lookup: s.lookup.ask, known: map[uint32]*relation{}}
+	dec, err := newDecoder(from, rels, s.rules(), s.suspect, s.log)
 	if err != nil {
 		s.setHalt(err)
 		return fmt.Errorf("start reading: %w", err)
 	}
-	raise(&s.acked, uint64(dec.end))
+	// Not raised: after a failover reading may go back, and nothing is under way.
+	s.acked.Store(uint64(dec.end.at))
+	s.received.Store(0)
+	s.tip.Store(0)
+	s.sent.reset()
 	watching, stop := context.WithCancel(ctx)
 	kick := make(chan error, 1)
 	done := make(chan struct{})
@@ -170,6 +186,15 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 	}
 	s.setHalt(err)
 	return err
+}
+
+// rules say what the decoder leaves out, of what this server sends.
+func (s *Source) rules() rules {
+	r := rules{ignoreSkip: s.cfg.IgnoreSkip}
+	if server := s.server.Load(); s.cfg.Origin == OriginNone && (server == nil || server.version < originVersion) {
+		r.localOnly = true
+	}
+	return r
 }
 
 // permanentError ends Run: reading the same log again would fail in the same way.
@@ -196,7 +221,8 @@ func (s *Source) retry(ctx context.Context, f func() error) error {
 		var halt *source.HaltError
 		var perm permanentError
 		var store saveError
-		if errors.As(err, &halt) || errors.As(err, &perm) || errors.As(err, &store) {
+		var rewound *source.RewoundError
+		if errors.As(err, &halt) || errors.As(err, &perm) || errors.As(err, &store) || errors.As(err, &rewound) {
 			return err
 		}
 		var lost lostError

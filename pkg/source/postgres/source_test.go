@@ -36,12 +36,9 @@ func (d suiteDatabase) Kill(t *testing.T) {
 }
 
 func TestSuite(t *testing.T) {
-	for _, dsn := range servers(t) {
-		probe := newDatabase(t, dsn)
-		t.Run(probe.version, func(t *testing.T) {
-			sourcetest.Run(t, sourcetest.Harness{Unchanged: true, Waits: true, New: func(t *testing.T) sourcetest.Database {
-				return suiteDatabase{newDatabase(t, dsn)}
-			}})
-		})
-	}
+	eachServer(t, func(t *testing.T, dsn string) {
+		sourcetest.Run(t, sourcetest.Harness{Unchanged: true, Waits: true, New: func(t *testing.T) sourcetest.Database {
+			return suiteDatabase{newDatabase(t, dsn)}
+		}})
+	})
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +23,8 @@ const (
 	tick         = time.Second      // how late an acknowledgement may reach the server
 	writeTimeout = 10 * time.Second // a server that takes no status for so long is gone
 	maxStatus    = 10 * time.Second // between two statuses, also if the server wants none
+	maxPatience  = 10 * time.Minute
+	silence      = 5 // times the patience: a server that says nothing for so long is gone
 	drainTimeout = 2 * time.Second
 	steadyAfter  = 10 * time.Second // a connection that lasted so long had worked
 )
@@ -36,9 +37,13 @@ type session struct {
 	dec    *decoder
 	gather gather
 	every  time.Duration // between two statuses
+	limit  time.Duration // of silence
 	kick   <-chan error  // says to let go of the connection
+	lost   bool          // it is of no use any more
 
 	opened   time.Time
+	heard    time.Time // when the server said something, or could not
+	rows     bool      // it sent some of its log
 	next     time.Time // next tick
 	sent     time.Time // last status
 	sentAck  uint64
@@ -52,21 +57,23 @@ type session struct {
 // open connects, makes sure that nothing was lost or exchanged behind our back, and
 // starts to stream behind what dec has decoded.
 func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
-	var slot *slotInfo
-	var database string
+	var found before
 	err := s.admin.do(ctx, func(c *pgx.Conn) (err error) {
-		database = c.Config().Database
-		slot, err = readSlot(ctx, c, s.cfg.Slot)
+		found.database = c.Config().Database
+		if found.slot, err = readSlot(ctx, c, s.cfg.Slot); err != nil {
+			return err
+		}
+		found.publication, err = s.readPublication(ctx, c)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	conn, w, err := s.connector.replication(ctx)
+	conn, err := s.connector.replication(ctx, s.patience)
 	if err != nil {
 		return nil, s.refused(err)
 	}
-	sess, err := s.start(ctx, conn, w, dec, slot, database)
+	sess, err := s.start(ctx, conn, dec, found)
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
 		return nil, err
@@ -74,30 +81,48 @@ func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
 	return sess, nil
 }
 
-func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, w *wire, dec *decoder, slot *slotInfo, database string) (*session, error) {
-	identity, serverEnd, err := s.identify(ctx, conn)
+// before is what open sees before it connects.
+type before struct {
+	slot        *slotInfo
+	publication *publication
+	database    string
+}
+
+func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, found before) (*session, error) {
+	slot := found.slot
+	id, err := s.identify(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	if known := s.server.Load(); known != nil && known.identity != identity {
+	known := s.server.Load()
+	if known != nil && known.identity != id.identity {
 		return nil, &source.HaltError{
-			State: stateResync, Reason: "the url leads to another server or database than before (" + identity + ", before " + known.identity + ")",
+			State: stateResync, Reason: "the url leads to another server or database than before (" + id.identity + ", before " + known.identity + ")",
 			Mend: "point it back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}
 	}
-	if dec.end == 0 && slot != nil {
-		dec.end = slot.Confirmed
+	if dec.end.at == 0 && slot != nil {
+		dec.end = id.history.end(slot.Confirmed)
 	}
-	if err := s.checkSlot(slot, database, dec.end, serverEnd); err != nil {
+	dec.reset()
+	if known != nil && known.standby && !id.standby && known.started == id.started {
+		dec.promoted(id.history)
+	}
+	if _, err := s.meet(id.history, dec.end, dec.cut()); err != nil {
 		return nil, err
 	}
-	timeout, err := senderTimeout(ctx, conn)
-	if err != nil {
+	if err := s.checkSlot(slot, found.database, dec.end.at, id.end); err != nil {
 		return nil, err
 	}
-	err = pglogrepl.StartReplication(ctx, conn, s.cfg.Slot, pglogrepl.LSN(dec.end), pglogrepl.StartReplicationOptions{PluginArgs: []string{
-		"proto_version '1'", "publication_names " + literal(pgx.Identifier{s.cfg.Publication}.Sanitize()), "messages 'true'",
-	}})
+	var publications []string
+	for _, name := range s.publicationNames(found.publication) {
+		publications = append(publications, quote(name))
+	}
+	options := []string{"proto_version '1'", "publication_names " + literal(strings.Join(publications, ",")), "messages 'true'"}
+	if s.cfg.Origin == OriginNone && !dec.rules.localOnly {
+		options = append(options, "origin 'none'")
+	}
+	err = pglogrepl.StartReplication(ctx, conn.PgConn, s.cfg.Slot, pglogrepl.LSN(dec.end.at), pglogrepl.StartReplicationOptions{PluginArgs: options})
 	if err != nil {
 		return nil, s.streamError(err)
 	}
@@ -105,25 +130,15 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, w *wire, dec *d
 	if err != nil {
 		return nil, fmt.Errorf("take over connection: %w", err)
 	}
-	dec.reset()
-	every := maxStatus
-	if timeout > 0 {
-		every = min(every, timeout/3)
+	dec.relations.types.serve(conn.PgConn)
+	dec.history = id.history
+	s.server.Store(&id)
+	every, limit := maxStatus, silence*s.patience
+	if conn.timeout > 0 {
+		every, limit = min(every, conn.timeout/3), silence*conn.timeout
 	}
-	raise(&s.tip, uint64(serverEnd))
-	return &session{s: s, conn: hijacked.Conn, wire: w, dec: dec, every: every, opened: time.Now()}, nil
-}
-
-func senderTimeout(ctx context.Context, conn *pgconn.PgConn) (time.Duration, error) {
-	res, err := conn.Exec(ctx, "select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'").ReadAll()
-	if err != nil || len(res) != 1 || len(res[0].Rows) != 1 {
-		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
-	}
-	ms, err := strconv.Atoi(string(res[0].Rows[0][0]))
-	if err != nil {
-		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
-	}
-	return time.Duration(ms) * time.Millisecond, nil
+	raise(&s.tip, uint64(id.end))
+	return &session{s: s, conn: hijacked.Conn, wire: conn.wire, dec: dec, every: every, limit: limit, opened: time.Now(), heard: time.Now()}, nil
 }
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
@@ -155,20 +170,32 @@ func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan 
 	}
 	x.s.connects.Add(1)
 	x.s.setState("streaming", "")
-	x.s.log.Info("streaming", "slot", x.s.cfg.Slot, "position", x.dec.end.String())
+	x.s.log.Info("streaming", "slot", x.s.cfg.Slot, "position", x.dec.end.position())
 	// A read waits until its deadline: bring that forward when something happens.
 	wake := func() { _ = x.conn.SetReadDeadline(time.Unix(1, 0)) }
 	defer context.AfterFunc(ctx, wake)()
 	err := x.loop(ctx, out)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !x.lost {
 		x.startLinger()
 		return nil
 	}
 	_ = x.conn.Close()
+	x.s.learn(x)
 	if time.Since(x.opened) > steadyAfter {
 		err = lostError{err}
 	}
 	return err
+}
+
+// learn doubles the patience with a server that sent nothing before the connection was
+// lost: it may be busy with what is none of ours, and would be again, for ever.
+func (s *Source) learn(x *session) {
+	switch {
+	case x.rows:
+		s.patience = patience
+	case time.Since(x.opened) >= s.patience:
+		s.patience = min(2*s.patience, maxPatience)
+	}
 }
 
 func (x *session) loop(ctx context.Context, out chan<- source.Batch) error {
@@ -214,11 +241,15 @@ func (x *session) read(ctx context.Context) error {
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("read stream: %w", err)
 	}
-	if n == 0 {
-		x.wire.idle()
-		return ctx.Err() // the end of ctx wakes the read
+	if n > 0 {
+		x.heard = time.Now()
+		return nil
 	}
-	return nil
+	x.wire.idle()
+	if ctx.Err() == nil && time.Since(x.heard) > x.limit {
+		return fmt.Errorf("read stream: the server has been silent for %s", x.limit)
+	}
+	return ctx.Err() // its end wakes the read
 }
 
 // decode takes every whole frame that has arrived, handing over full batches.
@@ -254,12 +285,15 @@ func (x *session) copyData(ctx context.Context, body []byte) error {
 	}
 	switch body[0] {
 	case pglogrepl.XLogDataByteID: // start, end, time, message
+		x.rows = true
 		if len(body) < 25 {
 			return permanentError{errors.New("read stream: row message is cut short")}
 		}
-		if err := x.dec.message(ctx, body[25:]); err != nil {
+		err := x.dec.message(ctx, body[25:])
+		if passes := (lookupError{}); err != nil && !errors.As(err, &passes) {
 			return permanentError{err}
 		}
+		return err
 	case pglogrepl.PrimaryKeepaliveMessageByteID:
 		m, err := pglogrepl.ParsePrimaryKeepaliveMessage(body[1:])
 		if err != nil {
@@ -288,7 +322,7 @@ func (x *session) serverError(body []byte) error {
 // nothing is read, which makes the server wait. A connection lost meanwhile does not
 // lose the batch.
 func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
-	if len(x.dec.batch) == 0 {
+	if x.dec.ready() == 0 {
 		return nil
 	}
 	x.s.events.Store(x.dec.events)
@@ -303,6 +337,7 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 	}
 	t := time.NewTicker(min(tick, x.every))
 	defer t.Stop()
+	defer func() { x.heard = time.Now() }() // what it said meanwhile is still to be read
 	var lost error
 	for {
 		select {
@@ -313,8 +348,10 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 		case now := <-t.C:
 			if lost == nil {
 				lost = x.report(now)
+				x.lost = lost != nil
 			}
 		case lost = <-x.kick:
+			x.lost = true
 			_ = x.conn.Close() // now, not when the batch is taken
 		}
 	}
@@ -322,6 +359,7 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 
 // report sends a status if it says something new or is due.
 func (x *session) report(now time.Time) error {
+	x.s.skipped.Store(x.dec.skipped)
 	x.s.received.Store(max(uint64(x.dec.received), x.s.received.Load()))
 	if x.s.acked.Load() == x.sentAck && uint64(x.dec.received) == x.sentRecv && now.Sub(x.sent) < x.every {
 		return nil
@@ -339,7 +377,11 @@ func (x *session) send(now time.Time) error {
 	b = binary.BigEndian.AppendUint64(b, acked)
 	b = binary.BigEndian.AppendUint64(b, acked)
 	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixMicro()-epoch*1e6))
-	b = append(b, 0)
+	if now.Sub(x.heard) > x.limit/silence { // does it live?
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
 	_ = x.conn.SetWriteDeadline(now.Add(writeTimeout))
 	if _, err := x.conn.Write(b); err != nil {
 		return fmt.Errorf("send status: %w", err)

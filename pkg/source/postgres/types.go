@@ -3,11 +3,12 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // class says how the text of a type becomes a change.Value.
@@ -40,6 +41,7 @@ type pgType struct {
 	elem   *pgType // classArray
 	delim  byte    // classArray
 	fields []field // classComposite
+	dirty  bool    // texts need not be UTF-8
 }
 
 type field struct {
@@ -137,19 +139,40 @@ var builtin = []struct {
 // extension types by name. What is absent is a string too, with a warning.
 var extension = map[string]class{
 	"citext": classString, "ltree": classString, "lquery": classString, "ltxtquery": classString,
-	"geometry": classString, "geography": classString, "cube": classString, "seg": classString, "isbn": classString,
+	"geometry": classString, "geography": classString, "cube": classString, "seg": classString, "isbn": classString, "ean13": classString,
 	"hstore": classHstore, "vector": classVector, "halfvec": classVector, "sparsevec": classString,
+}
+
+// typeLog says of each type, once, what is worth saying. Any goroutine.
+type typeLog struct {
+	say  func(name, why string)
+	mu   sync.Mutex
+	said map[uint32]bool
+}
+
+func newTypeLog(say func(name, why string)) *typeLog {
+	return &typeLog{say: say, said: map[uint32]bool{}}
+}
+
+func (l *typeLog) warn(oid uint32, name, why string) {
+	l.mu.Lock()
+	said := l.said[oid]
+	l.said[oid] = true
+	l.mu.Unlock()
+	if !said {
+		l.say(name, why)
+	}
 }
 
 // types knows the types of one database. It belongs to one goroutine.
 type types struct {
-	byOID  map[uint32]*pgType
-	warned map[uint32]bool
-	log    *slog.Logger
+	byOID map[uint32]*pgType
+	log   *typeLog
+	dirty bool
 }
 
-func newTypes(log *slog.Logger) *types {
-	t := &types{byOID: make(map[uint32]*pgType, 3*len(builtin)), warned: map[uint32]bool{}, log: log}
+func newTypes(log *typeLog) *types {
+	t := &types{byOID: make(map[uint32]*pgType, 3*len(builtin)), log: log}
 	for _, b := range builtin {
 		elem := &pgType{name: b.name, class: b.class}
 		delim := byte(',')
@@ -162,15 +185,26 @@ func newTypes(log *slog.Logger) *types {
 	return t
 }
 
+// noEncoding is the encoding of databases that do not care what their texts are.
+const noEncoding = "SQL_ASCII"
+
+// serve tells what database the types are of, before the first of its values.
+func (t *types) serve(conn *pgconn.PgConn) {
+	if t.dirty || conn.ParameterStatus("server_encoding") != noEncoding {
+		return
+	}
+	t.dirty = true
+	for _, typ := range t.byOID {
+		typ.dirty = true
+	}
+}
+
 // get returns the type, unknownType if load has not found it.
 func (t *types) get(oid uint32) *pgType {
 	if typ := t.byOID[oid]; typ != nil {
 		return typ
 	}
-	if !t.warned[oid] {
-		t.warned[oid] = true
-		t.log.Warn("type is not in the catalog, its values are sent as text", "type_oid", oid)
-	}
+	t.log.warn(oid, fmt.Sprint(oid), "it is not in the catalog")
 	return unknownType
 }
 
@@ -236,7 +270,7 @@ func (t *types) load(ctx context.Context, c *pgx.Conn, oids []uint32) error {
 
 func (t *types) build(rows map[uint32]typeRow, attrs map[uint32][]attribute, oid uint32) pgType {
 	base := rows[oid]
-	typ := pgType{name: base.name}
+	typ := pgType{name: base.name, dirty: t.dirty}
 	for base.kind == "d" { // a domain of a domain of …
 		next, ok := rows[base.base]
 		if !ok {
@@ -259,9 +293,8 @@ func (t *types) build(rows map[uint32]typeRow, attrs map[uint32][]attribute, oid
 		c, known := extension[base.plain]
 		if known && base.inExtension {
 			typ.class = c
-		} else if !t.warned[oid] {
-			t.warned[oid] = true
-			t.log.Warn("type has no mapping of its own, its values are sent as text", "type", typ.name)
+		} else {
+			t.log.warn(base.oid, base.name, "it has no mapping of its own")
 		}
 	}
 	return typ

@@ -4,167 +4,244 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
-// typeCases are column types, SQL values and the JSON that must come out, whatever the
-// settings of server, database and role. TYPES.md is the table in words.
-var typeCases = []struct {
-	typ, sql, want string
-	kind           change.Kind
-}{
-	{"bool", "true", `true`, change.Bool},
-	{"bool", "false", `false`, change.Bool},
-	{"int2", "-32768", `-32768`, change.Int},
-	{"int4", "2147483647", `2147483647`, change.Int},
-	{"int8", "9223372036854775807", `9223372036854775807`, change.Int},
-	{"oid", "4294967295", `4294967295`, change.Int},
-	{"xid", "'4294967295'", `4294967295`, change.Int},
-	{"float4", "0.1", `0.1`, change.Float},
-	{"float8", "0.1::float8 + 0.2", `0.30000000000000004`, change.Float},
-	{"float8", "'-0'", `-0`, change.Float},
-	{"float8", "1e308", `1e+308`, change.Float},
-	{"float8", "'NaN'", `"NaN"`, change.Float},
-	{"float8", "'-Infinity'", `"-Infinity"`, change.Float},
-	{"numeric(12,2)", "12345678.9", `"12345678.90"`, change.Decimal},
-	{"numeric", "0.00000000000000000001", `"0.00000000000000000001"`, change.Decimal},
-	{"numeric", "'NaN'", `"NaN"`, change.Decimal},
-	{"numeric", "'Infinity'", `"Infinity"`, change.Decimal},
-	{"text", `E'a "b" \\ \n \u00e4 \U0001F600'`, `"a \"b\" \\ \n ä 😀"`, change.String},
-	{"text", "''", `""`, change.String},
-	{"varchar(5)", "'ab'", `"ab"`, change.String},
-	{"char(5)", "'ab'", `"ab   "`, change.String},
-	{`"char"`, "'x'", `"x"`, change.String},
-	{"name", "'n'", `"n"`, change.String},
-	{"bytea", `'\x00ff61'`, `"AP9h"`, change.Bytes},
-	{"bytea", `''`, `""`, change.Bytes},
-	{"date", "'2024-02-03'", `"2024-02-03"`, change.Date},
-	{"date", "'0044-03-15 BC'", `"0044-03-15 BC"`, change.Date},
-	{"date", "'5874897-12-31'", `"5874897-12-31"`, change.Date},
-	{"date", "'infinity'", `"infinity"`, change.Date},
-	{"time", "'24:00:00'", `"24:00:00"`, change.Time},
-	{"time", "'21:00:00.5'", `"21:00:00.5"`, change.Time},
-	{"timetz", "'24:00:00+15:59'", `"24:00:00+15:59"`, change.Time},
-	{"timestamp", "'2024-03-09 21:00:00'", `"2024-03-09T21:00:00"`, change.DateTime},
-	{"timestamp", "'2024-03-09 21:00:00.123456'", `"2024-03-09T21:00:00.123456"`, change.DateTime},
-	{"timestamp", "'294276-12-31 23:59:59.999999'", `"294276-12-31 23:59:59.999999"`, change.DateTime},
-	{"timestamptz", "'2024-03-09 21:00:00.5+05:30'", `"2024-03-09T15:30:00.5Z"`, change.Timestamp},
-	{"timestamptz", "'0001-01-01 00:00:00+00 BC'", `"0001-01-01 00:00:00+00 BC"`, change.Timestamp},
-	{"timestamptz", "'-infinity'", `"-infinity"`, change.Timestamp},
-	{"interval", "'1 year -2 mons +3 days -04:05:06.789'", `"P10M3DT-4H-5M-6.789S"`, change.Interval},
-	{"json", `'{"a": 1,  "a":2}'`, `{"a": 1,  "a":2}`, change.JSON},
-	{"json", `'null'`, `null`, change.JSON},
-	{"jsonb", `'{"n": 12345678901234567890.123, "a":2}'`, `{"a": 2, "n": 12345678901234567890.123}`, change.JSON},
-	{"uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", `"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"`, change.UUID},
-	{"inet", "'192.168.0.1/24'", `"192.168.0.1/24"`, change.String},
-	{"cidr", "'10.0.0.0/8'", `"10.0.0.0/8"`, change.String},
-	{"macaddr", "'08:00:2b:01:02:03'", `"08:00:2b:01:02:03"`, change.String},
-	{"pg_lsn", "'0/16B3748'", `"0/16B3748"`, change.String},
-	{"bit(3)", "B'101'", `"101"`, change.String},
-	{"varbit", "B'10'", `"10"`, change.String},
-	{"money", "1234.56", `"$1,234.56"`, change.String},
-	{"point", "'(1.5,2)'", `"(1.5,2)"`, change.String},
-	{"box", "'(0,0),(1,1)'", `"(1,1),(0,0)"`, change.String},
-	{"path", "'[(0,0),(1,1)]'", `"[(0,0),(1,1)]"`, change.String},
-	{"xml", "'<a/>'", `"<a/>"`, change.String},
-	{"tsvector", "'a b'", `"'a' 'b'"`, change.String},
-	{"jsonpath", "'$.a'", `"$.\"a\""`, change.String},
-	{"int4range", "'[1,5)'", `"[1,5)"`, change.String},
-	{"numrange", "'(,1.5]'", `"(,1.5]"`, change.String},
-	{"tstzrange", "'[2020-01-01 00:00:00+00,infinity)'", `"[\"2020-01-01 00:00:00+00\",infinity)"`, change.String},
-	{"int4multirange", "'{[1,3),[5,7)}'", `"{[1,3),[5,7)}"`, change.String},
-	{"int4[]", "'{1,NULL,3}'", `[1,null,3]`, change.Array},
-	{"int4[]", "'{{1,2},{3,4}}'", `[[1,2],[3,4]]`, change.Array},
-	{"int4[]", "'{}'", `[]`, change.Array},
-	{"int4[]", "'[5:7]={1,2,3}'", `[1,2,3]`, change.Array},
-	{"text[]", `array['a,b', null, 'NULL', 'q"x\', '']`, `["a,b",null,"NULL","q\"x\\",""]`, change.Array},
-	{"numeric[]", "'{1.50}'", `["1.50"]`, change.Array},
-	{"timestamptz[]", "'{2024-03-09 21:00:00+00}'", `["2024-03-09T21:00:00Z"]`, change.Array},
-	{"bytea[]", `array['\x00ff'::bytea]`, `["AP8="]`, change.Array},
-	{"bool[]", "'{t,f}'", `[true,false]`, change.Array},
-	{"jsonb[]", `array['{"a":1}'::jsonb, 'null'::jsonb, null]`, `[{"a": 1},null,null]`, change.Array},
-	{"box[]", "'{(1,1),(0,0);(3,3),(2,2)}'", `["(1,1),(0,0)","(3,3),(2,2)"]`, change.Array},
-	{"mood", "'sad'", `"sad"`, change.String},
-	{"mood[]", "'{sad,happy}'", `["sad","happy"]`, change.Array},
-	{"price", "3.10", `"3.10"`, change.Decimal},
-	{"dearprice", "31.50", `"31.50"`, change.Decimal},
-	{"prices", "'{1.00,2.00}'", `["1.00","2.00"]`, change.Array},
-	{"pair", `row(1, 'x,"y')`, `{"n":1,"Label":"x,\"y"}`, change.Object},
-	{"pair", `row(null, '')`, `{"n":null,"Label":""}`, change.Object},
-	{"pair[]", `array[row(1, 'a')::pair, row(2, 'b,c')::pair]`, `[{"n":1,"Label":"a"},{"n":2,"Label":"b,c"}]`, change.Array},
-	{"nest", `row(row(1, 'a')::pair, '{1,2}')`, `{"p":{"n":1,"Label":"a"},"list":[1,2]}`, change.Object},
-	{"span", "'[1,2)'", `"[1,2)"`, change.String},
-	{"hstore", `'a=>1, b=>NULL, "c d"=>"x\"y"'`, `{"a":"1","b":null,"c d":"x\"y"}`, change.Object},
-	{"hstore", `''`, `{}`, change.Object},
-	{"citext", "'MiXed'", `"MiXed"`, change.String},
-	{"ltree", "'a.b.c'", `"a.b.c"`, change.String},
-	{"cube", "'(1,2)'", `"(1, 2)"`, change.String},
-	{"int4", "null", `null`, change.Null},
+// typeCase is a line of testdata/types/postgres.jsonl: a column's type, a value in SQL
+// and what must come out, to the byte.
+type typeCase struct {
+	Type  string `json:"type"`
+	SQL   string `json:"sql"`
+	Kind  string `json:"kind"`
+	JSON  string `json:"json"`
+	Since int    `json:"since"` // the first major version that has it
 }
 
+var kindNames = map[string]change.Kind{
+	"null": change.Null, "bool": change.Bool, "int": change.Int, "float": change.Float, "decimal": change.Decimal,
+	"string": change.String, "bytes": change.Bytes, "timestamp": change.Timestamp, "datetime": change.DateTime,
+	"date": change.Date, "time": change.Time, "interval": change.Interval, "uuid": change.UUID, "json": change.JSON,
+	"array": change.Array, "object": change.Object,
+}
+
+// typeCases reads the matrix. TYPES.md is the table in words.
+func typeCases(tb testing.TB) []typeCase {
+	tb.Helper()
+	text, err := os.ReadFile("../../../testdata/types/postgres.jsonl")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var out []typeCase
+	for line := range strings.Lines(string(text)) {
+		var c typeCase
+		if err := json.Unmarshal([]byte(line), &c); err != nil {
+			tb.Fatalf("%s: %v", line, err)
+		}
+		if _, ok := kindNames[c.Kind]; !ok {
+			tb.Fatalf("%s: there is no such kind", line)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// userTypes are the types that the matrix names beside the built-in ones. Types of
+// pgvector and PostGIS are told by their name and by belonging to an extension: these
+// print what they are given.
 const userTypes = `
-create extension hstore; create extension citext; create extension ltree; create extension cube;
-create type mood as enum ('sad', 'happy');
+create extension hstore; create extension citext; create extension ltree; create extension cube; create extension seg; create extension isn; create extension intarray;
+create schema far;
+create type mood as enum ('sad', 'happy', 'it''s "odd"');
+create type far."Mood Ring" as enum ('blue');
 create domain price as numeric(10,2);
 create domain dearprice as price check (value > 10);
 create domain prices as numeric(10,2)[];
+create domain doc as json;
+create domain flag as bool;
 create type pair as (n int, "Label" text);
-create type nest as (p pair, list int[]);
-create type span as range (subtype = int4)`
+create type nest as (p pair, list int[], at timestamptz, raw bytea, doc json, cost numeric, m mood);
+create domain goodpair as pair;
+create type nothing as ();
+create type shrunk as (a int, b text); alter type shrunk drop attribute a;
+create table rowlike (id int, note text);
+create type span as range (subtype = int4%s);
+create type words as range (subtype = text, collation = "C");
+do $$ declare name text; begin
+  foreach name in array array['weird', 'vector', 'halfvec', 'sparsevec', 'geometry', 'geography'] loop
+    execute format('create type %%1$s;
+      create function %%1$s_in(cstring) returns %%1$s language internal immutable strict as ''textin'';
+      create function %%1$s_out(%%1$s) returns cstring language internal immutable strict as ''textout'';
+      create type %%1$s (input = %%1$s_in, output = %%1$s_out, like = text)', name);
+    if name <> 'weird' then
+      execute format('alter extension cube add type %%s', name);
+    end if;
+  end loop;
+end $$`
 
-// typesTable makes a table with one column a case, and returns the insert.
-func typesTable(db *database) (insert string) {
-	db.exec(userTypes)
+func createUserTypes(db *database) {
+	db.exec(fmt.Sprintf(userTypes, ", multirange_type_name = spans"))
+}
+
+// typesTable makes a table with one column a case, and returns the cases that the
+// server knows and the insert.
+func typesTable(db *database) (cases []typeCase, insert string) {
+	createUserTypes(db)
 	var columns, values []string
-	for i, c := range typeCases {
-		columns = append(columns, fmt.Sprintf("c%d %s", i, c.typ))
-		values = append(values, c.sql)
+	for _, c := range typeCases(db.tb) {
+		if c.Since > db.major {
+			continue
+		}
+		columns = append(columns, fmt.Sprintf("c%d %s", len(cases), c.Type))
+		values = append(values, c.SQL)
+		cases = append(cases, c)
 	}
 	db.exec("create table kinds (id int primary key, " + strings.Join(columns, ", ") + ")")
-	return "insert into kinds values (1, " + strings.Join(values, ", ") + ")"
+	return cases, "insert into kinds values (1, " + strings.Join(values, ", ") + ")"
 }
 
-// awkward are settings that change how PostgreSQL prints values.
-func awkward(db *database) {
-	for _, set := range []string{"datestyle = 'SQL, DMY'", "intervalstyle = 'postgres_verbose'", "timezone = 'Asia/Kolkata'", "bytea_output = 'escape'", "extra_float_digits = 0"} {
-		db.exec("alter database " + db.name + " set " + set)
-	}
-}
-
-func checkTypes(t *testing.T, row []change.Value) {
+func checkTypes(t *testing.T, cases []typeCase, row []change.Value) {
 	t.Helper()
-	for i, c := range typeCases {
+	for i, c := range cases {
 		v := row[i+1]
 		got := string(v.AppendJSON(nil))
-		if got != c.want || v.Kind != c.kind {
-			t.Errorf("%s %s: got kind %d %s, want kind %d %s", c.typ, c.sql, v.Kind, got, c.kind, c.want)
+		if got != c.JSON || v.Kind != kindNames[c.Kind] {
+			t.Errorf("%s %s: got kind %d %s, want kind %d %s", c.Type, c.SQL, v.Kind, got, kindNames[c.Kind], c.JSON)
 		}
 		if !json.Valid([]byte(got)) {
-			t.Errorf("%s %s: %s is not JSON", c.typ, c.sql, got)
+			t.Errorf("%s %s: %s is not JSON", c.Type, c.SQL, got)
 		}
 	}
 }
 
+// settings are what changes how PostgreSQL prints values; each must not show through.
+var settings = []string{
+	"datestyle = 'SQL, DMY'", "intervalstyle = 'postgres_verbose'", "timezone = 'Asia/Kolkata'", "bytea_output = 'escape'",
+	"extra_float_digits = -15", "client_encoding = 'LATIN1'", "quote_all_identifiers = on", "standard_conforming_strings = off",
+	"xmlbinary = 'hex'", "lc_monetary = '%s'",
+}
+
+// strangeMoney finds a locale of the server in which money is not printed as in C.
+func strangeMoney(db *database) string {
+	for _, name := range []string{"de_DE.UTF-8", "de_DE.utf8", "en_GB.UTF-8", "en_GB.utf8", "fr_FR.UTF-8"} {
+		if _, err := db.Exec(context.Background(), "set lc_monetary = "+literal(name)); err == nil {
+			db.exec("reset lc_monetary")
+			return name
+		}
+	}
+	return "POSIX"
+}
+
+// TestTypes runs the matrix with the settings made where they can be: for the database,
+// for the role in it, and in the url.
 func TestTypes(t *testing.T) {
 	each(t, func(t *testing.T, db *database) {
-		insert := typesTable(db)
-		awkward(db)
-		r := start(t, db.config(), &memory{}, "kinds")
-		db.exec(insert)
-		c := r.row()
-		checkTypes(t, c.After)
-		// Rows read from the table are the same to the byte.
-		got, err := r.Rows(context.Background(), source.Query{Table: source.TableName{Schema: "public", Name: "kinds"}, Columns: []string{"id"}, Keys: [][]string{{"1"}, {"2"}}})
-		if err != nil || len(got.Rows) != 1 {
-			t.Fatalf("%d rows, error %v", len(got.Rows), err)
+		cases, insert := typesTable(db)
+		var own []string // of our table's settings, as options of the url
+		for _, set := range settings {
+			set = strings.Replace(set, "%s", strangeMoney(db), 1)
+			db.exec("alter database " + db.name + " set " + set)
+			name, value, _ := strings.Cut(set, " = ")
+			own = append(own, "-c "+name+"="+strings.ReplaceAll(strings.Trim(value, "'"), " ", `\ `))
 		}
-		checkTypes(t, got.Rows[0])
-		if got.Seq <= c.Tx.Seq {
-			t.Errorf("rows of %d promise less than the change at %d", got.Seq, c.Tx.Seq)
+		for i, where := range []string{"database", "role", "url"} {
+			t.Run(where, func(t *testing.T) {
+				cfg := db.config()
+				cfg.Slot += where
+				switch where {
+				case "role":
+					for _, set := range settings {
+						set = strings.Replace(set, "%s", strangeMoney(db), 1)
+						db.exec("alter role postgres in database " + db.name + " set " + set)
+					}
+				case "url":
+					cfg.URL += "?options=" + strings.ReplaceAll(url.PathEscape(strings.Join(own, " ")), "=", "%3D") + "&DateStyle=German&TimeZone=Asia/Tokyo&Bytea_Output=escape"
+				}
+				checkStreamAndRows(t, db, cfg, cases, strings.Replace(insert, "(1,", fmt.Sprintf("(%d,", i), 1), i)
+			})
+		}
+	})
+}
+
+// checkStreamAndRows: what the log gives and what the table gives are the same bytes.
+func checkStreamAndRows(t *testing.T, db *database, cfg Config, cases []typeCase, insert string, id int) {
+	t.Helper()
+	r := start(t, cfg, &memory{}, "kinds")
+	db.exec(insert)
+	c := r.row()
+	checkTypes(t, cases, c.After)
+	got, err := r.Rows(context.Background(), source.Query{Table: names("kinds")[0], Columns: []string{"id"}, Keys: [][]string{{fmt.Sprint(id)}, {"77"}}})
+	if err != nil || len(got.Rows) != 1 {
+		t.Fatalf("%d rows, error %v", len(got.Rows), err)
+	}
+	for i, v := range got.Rows[0] {
+		if v != c.After[i] {
+			t.Errorf("%s: the table gives %+v, the log %+v", got.Table.Columns[i].Type, v, c.After[i])
+		}
+	}
+	if got.Seq <= c.Tx.Seq {
+		t.Errorf("rows of %d promise less than the change at %d", got.Seq, c.Tx.Seq)
+	}
+	if !slices.Equal(got.Table.Columns, c.Table.Columns) || !slices.Equal(got.Table.Key, c.Table.Key) {
+		t.Error("the table's columns are not those of the log")
+	}
+}
+
+// TestTypesWarnOnce: a type without a mapping is text, and said once, whoever meets it.
+func TestTypesWarnOnce(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		createUserTypes(db)
+		db.exec("create table odd (id int primary key, a weird, b weird[], c weird, d query_int, e mood, f vector)")
+		var log logged
+		s, err := New(db.config(), nil, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := startSource(t, s, &memory{}, "odd")
+		for i := range 2 {
+			db.exec("insert into odd values ($1, 'x', null, 'y', '1', 'sad', '[1]')", i)
+			r.row()
+			db.exec("alter table odd add column more" + fmt.Sprint(i) + " weird") // another shape of the table
+		}
+		if _, err := r.Rows(context.Background(), source.Query{Table: names("odd")[0], Columns: []string{"id"}, Keys: [][]string{{"1"}}}); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(log.String(), "no mapping of its own"); n != 2 || !strings.Contains(log.String(), "type=weird") || !strings.Contains(log.String(), "type=query_int") {
+			t.Errorf("%d warnings: %s", n, &log)
+		}
+	})
+}
+
+// TestServerEncodings: values are UTF-8 whatever the database keeps. Bytes that a
+// database without an encoding (SQL_ASCII) keeps, and that are no UTF-8, are replaced.
+func TestServerEncodings(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		for encoding, c := range map[string]struct{ sql, want string }{
+			"LATIN1":    {`U&'\00E9\00FC', '{"a": "' || U&'\00E9' || '"}'`, `id=1 a="éü" j={"a": "é"} l=["éü"]`},
+			"EUC_JP":    {`U&'\3042', '{"a": "' || U&'\3042' || '"}'`, `id=1 a="あ" j={"a": "あ"} l=["あ"]`},
+			"SQL_ASCII": {`E'\xC3\xA9\xFF', E'{"a": "\xFF\xC3\xA9"}'`, "id=1 a=\"é\uFFFD\" j={\"a\": \"\uFFFDé\"} l=[\"é\uFFFD\"]"},
+		} {
+			other := newDatabaseWith(t, db.dsn, " template template0 lc_collate 'C' lc_ctype 'C' encoding "+literal(encoding))
+			other.exec("create table t (id int primary key, a text, j json, l text[])")
+			r := start(t, other.config(), &memory{}, "t")
+			other.exec("insert into t select 1, a, j::json, array[a] from (values (" + c.sql + ")) v (a, j)")
+			got := r.row()
+			if s := show(got, got.After); s != c.want || !utf8.ValidString(s) {
+				t.Errorf("%s: got %s, want %s", encoding, s, c.want)
+			}
+			rows, err := r.Rows(context.Background(), source.Query{Table: names("t")[0], Columns: []string{"id"}, Keys: [][]string{{"1"}}})
+			if err != nil || len(rows.Rows) != 1 || !slices.Equal(rows.Rows[0], got.After) {
+				t.Errorf("%s: the table gives %+v, the log %+v (%v)", encoding, rows.Rows, got.After, err)
+			}
+			r.close()
 		}
 	})
 }
@@ -172,7 +249,8 @@ func TestTypes(t *testing.T) {
 // TestTypesChange alters types while they are in use.
 func TestTypesChange(t *testing.T) {
 	each(t, func(t *testing.T, db *database) {
-		db.exec(userTypes + "; create table a (id int primary key, p pair, m mood); create table b (id int primary key, ps pair[])")
+		createUserTypes(db)
+		db.exec("create table a (id int primary key, p pair, m mood); create table b (id int primary key, ps pair[])")
 		r := start(t, db.config(), &memory{}, "a", "b")
 		db.exec("insert into a values (1, row(1, 'x'), 'sad')")
 		first := r.row()

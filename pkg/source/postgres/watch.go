@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,6 +43,11 @@ func (s *Source) watch(ctx context.Context, kick chan<- error) {
 		err := s.look(ctx)
 		switch {
 		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, errPromoted):
+			select {
+			case kick <- err:
+			default:
+			}
 		case sqlState(err) == "57P01": // our session was ended: by somebody, or by a shutdown, which the next attempt tells
 			s.suspect()
 		case sqlState(err) == "57P03": // shutting down
@@ -55,14 +61,21 @@ func (s *Source) watch(ctx context.Context, kick chan<- error) {
 	}
 }
 
+// errPromoted makes the stream begin anew, to learn on which timeline the log goes on.
+var errPromoted = errors.New("the standby became a primary")
+
 // look is one turn of the watch.
 func (s *Source) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	return s.admin.do(ctx, func(c *pgx.Conn) error {
 		var tip, snap string
-		if err := c.QueryRow(ctx, "select pg_catalog.pg_current_wal_lsn()::text, pg_catalog.pg_current_snapshot()::text").Scan(&tip, &snap); err != nil {
+		var standby bool
+		if err := c.QueryRow(ctx, "select "+logEnd+"::text, "+snapshotText+", pg_catalog.pg_is_in_recovery()").Scan(&tip, &snap, &standby); err != nil {
 			return fmt.Errorf("read end of log: %w", err)
+		}
+		if known := s.server.Load(); known != nil && known.standby && !standby {
+			return errPromoted
 		}
 		if _, err := s.sent.shownBy(snap, 0); err != nil {
 			return err
@@ -70,18 +83,73 @@ func (s *Source) look(ctx context.Context) error {
 		if l, err := parseLSN(tip); err == nil {
 			raise(&s.tip, uint64(l))
 		}
+		slot, err := readSlot(ctx, c, s.cfg.Slot)
+		if err != nil {
+			return err
+		}
+		strain, err := s.strain(ctx, c, slot, oldAge)
+		if err != nil {
+			return err
+		}
 		s.mu.Lock()
 		want, wanted := slices.Clone(s.want), s.wanted
 		s.mu.Unlock()
 		if !wanted {
+			s.setHarm(strain)
 			return nil
 		}
-		return s.protect(ctx, c, want)
+		return s.protect(ctx, c, want, strain)
 	})
 }
 
-// protect compares the publication with what is wanted and safe.
-func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableName) error {
+const (
+	muchLog = 1 << 30     // bytes: so much may be held back by what is none of ours
+	oldAge  = time.Minute // of a transaction that is open for long
+)
+
+// strain says what is alarming about the log that the server keeps for us.
+func (s *Source) strain(ctx context.Context, c *pgx.Conn, slot *slotInfo, age time.Duration) (string, error) {
+	if slot == nil {
+		return "", nil
+	}
+	s.retained.Store(uint64(max(slot.RetainedBytes, 0)))
+	var found []string
+	if slot.SafeBytes >= 0 && slot.SafeBytes < slot.RetainedBytes/3 {
+		found = append(found, fmt.Sprintf("the server gives up the slot, and with it what is not read, once it has written %d MiB more of log (max_slot_wal_keep_size)", slot.SafeBytes>>20))
+	}
+	if slot.RetainedBytes-int64(s.Status().LagBytes) > muchLog {
+		who, err := oldestWriter(ctx, c, age)
+		if err != nil {
+			return "", err
+		}
+		if who != "" {
+			found = append(found, fmt.Sprintf("%d MiB of log are held back by %s", slot.RetainedBytes>>20, who))
+		}
+	}
+	return strings.Join(found, "; "), nil
+}
+
+// oldestWriter describes the transaction that has been open for longest of those that
+// write, "" if none has for so long. Until it ends, no slot lets go of its log.
+func oldestWriter(ctx context.Context, c *pgx.Conn, age time.Duration) (string, error) {
+	var who string
+	err := c.QueryRow(ctx, `
+select who from (
+  select xact_start as since, 'an open transaction: pid ' || pid || ' (' || concat_ws(', ', nullif(application_name, ''), 'user ' || usename, state, 'since ' || to_char(xact_start, 'YYYY-MM-DD HH24:MI:SS"Z"')) || ')' as who
+  from pg_catalog.pg_stat_activity where backend_xid is not null
+  union all select prepared, 'a prepared transaction that was forgotten: ROLLBACK PREPARED ' || quote_literal(gid) || '; or COMMIT PREPARED (user ' || owner || ', database ' || database || ', since ' || to_char(prepared, 'YYYY-MM-DD HH24:MI:SS"Z"') || ')'
+  from pg_catalog.pg_prepared_xacts) x where since < now() - make_interval(secs => $1) order by since limit 1`, age.Seconds()).Scan(&who)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for old transactions: %w", err)
+	}
+	return who, nil
+}
+
+// protect compares the publication with what is wanted and safe. harm is said as well.
+func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableName, harm ...string) error {
 	p, err := s.readPublication(ctx, c)
 	if err != nil {
 		return err
@@ -98,32 +166,51 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 	for _, t := range states {
 		wanted[t.oid] = true
 	}
-	var harm []string
-	var late []tableState
+	harm = slices.DeleteFunc(harm, func(text string) bool { return text == "" })
+	var late, fewer []tableState
 	for _, t := range states {
 		refusal := s.refuse(p, t, wanted)
+		less := s.insertOnly(p, t)
 		switch {
 		case p.alterable && p.changes && t.member && !t.usable:
-			if err := s.drop(ctx, c, t); err != nil {
+			if less && !t.inserts { // first, so that no insert is lost
+				if _, err := s.addTables(ctx, c, p, s.insertsName(), []tableState{t}); err != nil {
+					return err
+				}
+			}
+			if err := s.drop(ctx, c, s.cfg.Publication, t); err != nil {
 				return err
 			}
-			s.log.Error("published table lost its replica identity and was taken out of the publication, its changes are not seen", "table", t.name.String())
-			harm = append(harm, refusal.Error())
+			s.log.Error("published table lost its replica identity and was taken out of the publication, its updates and deletes are not seen", "table", t.name.String(), "inserts", less)
+			harm = append(harm, fmt.Sprintf("table %s lost its replica identity: its updates and deletes are not in the log any more; mend with: %s", t.name, t.whole))
 		case refusal != nil:
 			harm = append(harm, refusal.Error())
-		case p.alterable && !t.member:
+		case !p.alterable:
+		case less && !t.inserts:
+			fewer = append(fewer, t)
+		case !less && !t.member:
 			late = append(late, t)
 		}
 	}
-	refusals, err := s.addTables(ctx, c, p, late)
-	if err != nil {
-		return err
-	}
-	for _, t := range late {
-		s.log.Warn("table appeared or can be published again; changes made before are not seen", "table", t.name.String())
-	}
-	for _, r := range refusals {
-		harm = append(harm, r.Error())
+	for _, to := range []struct {
+		publication string
+		tables      []tableState
+	}{{s.cfg.Publication, late}, {s.insertsName(), fewer}} {
+		refusals, err := s.addTables(ctx, c, p, to.publication, to.tables)
+		if err != nil {
+			return err
+		}
+		for _, r := range refusals {
+			harm = append(harm, r.Error())
+		}
+		for _, t := range to.tables {
+			s.log.Warn("table appeared or can be published again; changes made before are not seen", "table", t.name.String(), "publication", to.publication)
+			if t.inserts && t.usable {
+				if err := s.drop(ctx, c, s.insertsName(), t); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	s.setHarm(strings.Join(harm, "; "))
 	return nil

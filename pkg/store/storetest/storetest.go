@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/signal"
@@ -50,6 +51,7 @@ func Run(t *testing.T, b Backend) {
 		{"queries", testQueries},
 		{"sources", testSources},
 		{"notes", testNotes},
+		{"gaps", testGaps},
 		{"deliveries", testDeliveries},
 		{"amendments", testAmendments},
 		{"history", testHistory},
@@ -399,6 +401,54 @@ func testNotes(t *testing.T, url string) {
 	}
 	want("shop", map[string]string{})
 	want("other", map[string]string{"a": "2"})
+}
+
+func testGaps(t *testing.T, url string) {
+	s := open(t, url)
+	gaps := func(limit int) []store.Gap {
+		t.Helper()
+		got, err := s.Gaps(t.Context(), "shop", limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if since := time.Since(got[i].Noticed); since < 0 || since > time.Hour {
+				t.Errorf("noticed %s ago", since)
+			}
+			got[i].Noticed = time.Time{}
+		}
+		return got
+	}
+	table := store.Gap{Source: "shop", Kind: store.GapTable, Table: source.TableName{Schema: "public", Name: "sale"}, Before: "0/5", Reason: "it was made anew"}
+	skipped := store.Gap{Source: "shop", Kind: store.GapSkipped, After: "0/5", Before: "0/9", Reason: "é"}
+	if err := s.AddGap(t.Context(), table); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddGap(t.Context(), store.Gap{Source: "other", Kind: store.GapTable}); err != nil {
+		t.Fatal(err)
+	}
+	st := source.State{Identity: "a/b", Mark: change.Mark{End: "0/9"}}
+	if err := s.Held("").Skip(t.Context(), st, skipped); err != nil {
+		t.Fatal(err)
+	}
+	if got := gaps(10); !reflect.DeepEqual(got, []store.Gap{skipped, table}) {
+		t.Errorf("got %+v", got)
+	}
+	if got := gaps(1); !reflect.DeepEqual(got, []store.Gap{skipped}) {
+		t.Errorf("got %+v", got)
+	}
+	if got, _, err := s.LoadSource(t.Context(), "shop"); got != st || err != nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if err := s.Held("somebody who holds nothing").Skip(t.Context(), source.State{}, skipped); !errors.Is(err, store.ErrTaken) || len(gaps(10)) != 2 {
+		t.Errorf("got %v, %d gaps", err, len(gaps(10)))
+	}
+	if got, _, err := s.LoadSource(t.Context(), "shop"); got != st || err != nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if err := s.DropSource(t.Context(), "shop"); err != nil || len(gaps(10)) != 0 {
+		t.Errorf("%v, %d gaps stay", err, len(gaps(10)))
+	}
 }
 
 func testSources(t *testing.T, url string) {
