@@ -110,9 +110,15 @@ wait_port() {
   say "services: port $1 is not open after $4 s; the end of $3:"; tail -n 20 "$3" >&2; return 1
 }
 
-free_port() { # FROM: the first free one at or above
-  local p
-  for p in $(seq "$1" $(($1 + 200))); do listening "$p" || { echo "$p"; return 0; }; done
+# free_port FROM: the first free one at or above, kept for a minute from others that start
+# a server now.
+free_port() {
+  local p kept; kept=$(services_dir)/ports; mkdir -p "$kept"
+  for p in $(seq "$1" $(($1 + 200))); do
+    ! listening "$p" || continue
+    find "$kept/$p" -mmin +1 -delete 2>/dev/null || true
+    ! (set -C; : >"$kept/$p") 2>/dev/null || { echo "$p"; return 0; }
+  done
   die "no free port between $1 and $(($1 + 200))"
 }
 

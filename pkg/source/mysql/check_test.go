@@ -161,6 +161,7 @@ func TestCheckLogging(t *testing.T) {
 			continue
 		}
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			brokertest.Server(t, "WALTRIGGER_TEST_"+k.prefix)
 			o := startOwn(t, k.script, k.prefix, k.version, "--skip-log-bin", 1)
 			if got := checked(t, newTestDB(t, o.URL).config()); !got.has(source.LevelError, "log_bin=ON") {

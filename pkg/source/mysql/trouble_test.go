@@ -29,6 +29,7 @@ func ownServers(t *testing.T, f func(t *testing.T, o *brokertest.Own, db *testDB
 	t.Helper()
 	for _, k := range ownKinds {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			brokertest.Server(t, "WALTRIGGER_TEST_"+k.prefix)
 			o := startOwn(t, k.script, k.prefix, k.version, k.args, 1)
 			f(t, o, newTestDB(t, o.URL))
@@ -280,6 +281,7 @@ func TestFailOver(t *testing.T) {
 			continue
 		}
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			brokertest.Server(t, "WALTRIGGER_TEST_"+k.prefix)
 			args := ""
 			if k.script == "mariadb" {
