@@ -171,22 +171,16 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 	if j, ok := t.source().(source.Joiner); ok {
 		j.OnJoin(func(table source.TableName, before change.Position) { t.joined(ctx, held, table, before) })
 	}
-	state, err := t.prepare(ctx, held)
-	if err == nil {
+	err := t.read(ctx, held, d, func() {
 		close(t.prepared)
+		t.firstTry()
 		t.ready()
 		wg.Go(func() { t.publishLogged(ctx) }) // tables may have been exchanged while the daemon was down
 		t.neighbours.begin()
-		renewing, stop := context.WithCancel(ctx)
-		wg.Go(func() { t.tailRelated(renewing) })
-		err = t.pipeline(state, held, d).Run(ctx)
-		stop()
-	}
+	})
 	for rewound := (*source.RewoundError)(nil); errors.As(err, &rewound) && ctx.Err() == nil; {
 		t.log.Error("reading goes back", "source", t.name, "err", err)
-		if state, err = t.prepare(ctx, held); err == nil {
-			err = t.pipeline(state, held, d).Run(ctx)
-		}
+		err = t.read(ctx, held, d, func() {})
 	}
 	if err == nil || ctx.Err() != nil {
 		return
@@ -195,6 +189,21 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 	errors.As(err, &halt)
 	t.halt(&source.HaltError{State: halt.State, Reason: halt.Reason, Mend: halt.Mend + "; then start waltrigger again"})
 	<-ctx.Done()
+}
+
+// read prepares the source and reads it until ctx ends, or it cannot be read on.
+func (t *tail) read(ctx context.Context, held *store.Held, d *deliver.Deliverer, prepared func()) error {
+	state, err := t.prepare(ctx, held)
+	if err != nil {
+		return err
+	}
+	prepared()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	renewing, stop := context.WithCancel(ctx)
+	defer stop()
+	wg.Go(func() { t.tailRelated(renewing) })
+	return t.pipeline(state, held, d).Run(ctx)
 }
 
 // renew ends a term: the source is closed, and one that can be asked takes its place.
@@ -228,12 +237,13 @@ const (
 
 // prepare makes the source ready, as often as it takes.
 func (t *tail) prepare(ctx context.Context, held *store.Held) (source.State, error) {
-	defer t.firstTry()
 	b := backoff.NewExponentialBackOff()
 	b.MaxInterval = 5 * time.Second
 	return backoff.Retry(ctx, func() (source.State, error) {
-		defer t.firstTry()
 		state, err := t.prepareOnce(ctx, held)
+		if err != nil {
+			t.firstTry()
+		}
 		if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
 			if halt.State != misconfigured {
 				return state, backoff.Permanent(err)
