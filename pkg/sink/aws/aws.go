@@ -31,6 +31,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/sink/details"
@@ -171,6 +172,7 @@ func (s *Session) load(ctx context.Context, set settings, env sink.Env) (sdk.Con
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(transport(own))),
 		config.WithRetryer(func() sdk.Retryer { return sdk.NopRetryer{} }),
 		config.WithAppID("waltrigger"),
+		config.WithLogger(logging.Nop{}), // else to stderr; what matters comes as an error
 	}
 	if set.region != "" {
 		options = append(options, config.WithRegion(set.region))
