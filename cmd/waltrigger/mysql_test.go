@@ -9,6 +9,7 @@ import (
 	neturl "net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -365,4 +366,57 @@ func eventuallyActive(t *testing.T, p *process) {
 			t.Fatalf("the trigger is not active: %v", out)
 		}
 	}
+}
+
+// TestMySQLRelations follows foreign keys from each sale, has rows at their ends changed in
+// between, and goes through the rows that refer to a customer.
+func TestMySQLRelations(t *testing.T) {
+	eachMySQL(t, func(t *testing.T, db *mysqlDatabase) {
+		hook := newReceiver(t)
+		db.exec("CREATE TABLE @@myapp_region (code varchar(20) PRIMARY KEY, name varchar(20) NOT NULL) COLLATE utf8mb4_general_ci")
+		db.exec("ALTER TABLE @@myapp_customer ADD region_id varchar(20) COLLATE utf8mb4_general_ci, ADD FOREIGN KEY (region_id) REFERENCES @@myapp_region (code)")
+		db.exec("INSERT INTO @@myapp_region VALUES ('North', 'N0'), ('south', 'S0')")
+		db.exec("INSERT INTO @@myapp_product VALUES (1, 'Tea', ''), (2, 'Coffee', '')")
+		db.exec("INSERT INTO @@myapp_customer VALUES (1, 'Ann', '', 'NORTH'), (2, 'Bob', '', 'south'), (3, 'Cy', '', NULL)")
+		p := startDaemon(t, db.url, loopback)
+		p.create(simple("sale", "{{ instance.id }}|{{ instance.customer.region.name }}|{{ instance.customer.name }}|{{ instance.product.name }}", hook.URL))
+		p.create(simple("customer", "{{ instance.id }}: {{ instance.sale_set.count }}{% for s in instance.sale_set.all %} {{ s.id }}={{ s.product.name }}{% endfor %} {{ instance.sale_set.first.id }}", hook.URL))
+		want := func(bodies ...string) {
+			t.Helper()
+			var got []string
+			for _, r := range hook.wait(t, len(bodies)) {
+				got = append(got, r.Body)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, bodies) {
+				t.Errorf("got %q, want %q", got, bodies)
+			}
+			hook.reset()
+		}
+		db.exec("INSERT INTO @@myapp_sale VALUES (1, 1, 1, 1), (2, 2, 2, 1), (3, 3, 1, 1)")
+		want("1|N0|Ann|Tea", "2|S0|Bob|Coffee", "3||Cy|Tea")
+		db.exec("UPDATE @@myapp_region SET name = 'N1' WHERE code = 'north'")
+		db.exec("UPDATE @@myapp_product SET name = 'Green tea' WHERE id = 1")
+		db.exec("INSERT INTO @@myapp_sale VALUES (4, 1, 1, 1)")
+		want("4|N1|Ann|Green tea")
+		db.exec("UPDATE @@myapp_customer SET email = 'a'")
+		want("1: 2 1=Green tea 4=Green tea 1", "2: 1 2=Coffee 2", "3: 1 3=Green tea 3")
+		db.exec("DELETE FROM @@myapp_sale WHERE id IN (1, 2)")
+		db.exec("UPDATE @@myapp_customer SET email = 'b'")
+		want("1: 1 4=Green tea 4", "2: 0 ", "3: 1 3=Green tea 3")
+
+		for i := range 300 { // each sale shows the product as it was, or later
+			db.exec("UPDATE @@myapp_product SET name = ? WHERE id = 2", fmt.Sprintf("Coffee %03d", i))
+			db.exec("INSERT INTO @@myapp_sale VALUES (?, 2, 2, 1)", 1000+i)
+		}
+		for _, r := range hook.wait(t, 300) {
+			var id, shown int
+			if _, err := fmt.Sscanf(r.Body, "%d|S0|Bob|Coffee %d", &id, &shown); err != nil || shown < id-1000 {
+				t.Errorf("got %s, %v", r.Body, err)
+			}
+		}
+		if p.counter("waltrigger_lookup_hits_total") == 0 {
+			t.Error("no related row was at hand")
+		}
+	})
 }
