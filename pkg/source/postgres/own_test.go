@@ -29,19 +29,38 @@ type ownServer struct {
 func newServer(tb testing.TB, major int, primary *ownServer, args ...string) *ownServer {
 	tb.Helper()
 	servers(tb) // skips where there are none at all
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
 	s := &ownServer{tb: tb, name: fmt.Sprintf("t%d", time.Now().UnixNano())}
-	s.env = append(os.Environ(), fmt.Sprintf("PG_MAJOR=%d", major), "PG_INSTANCE="+s.name, fmt.Sprintf("PG_PORT=%d", l.Addr().(*net.TCPAddr).Port), "PG_ARGS="+strings.Join(args, " "))
+	s.env = append(os.Environ(), fmt.Sprintf("PG_MAJOR=%d", major), "PG_INSTANCE="+s.name, "PG_ARGS="+strings.Join(args, " "))
 	if primary != nil {
 		s.env = append(s.env, "PG_PRIMARY="+primary.name)
 	}
 	s.run("install")
 	tb.Cleanup(func() { s.run("wipe") })
 	return s
+}
+
+// everyMajor runs f with a database on each version that is known to work, all at the same
+// time: those of servers, and of the others a server of the test's own.
+func everyMajor(t *testing.T, f func(t *testing.T, db *database)) {
+	t.Helper()
+	have := map[int]bool{}
+	for _, dsn := range servers(t) {
+		db := newDatabase(t, dsn)
+		have[db.major] = true
+		t.Run(fmt.Sprintf("pg%d", db.major), func(t *testing.T) {
+			t.Parallel()
+			f(t, newDatabase(t, dsn))
+		})
+	}
+	for major := 14; major <= 18; major++ {
+		if have[major] {
+			continue
+		}
+		t.Run(fmt.Sprintf("pg%d", major), func(t *testing.T) {
+			t.Parallel()
+			f(t, newDatabase(t, newServer(t, major, nil).start().dsn))
+		})
+	}
 }
 
 func (s *ownServer) run(verb string) string {

@@ -143,7 +143,7 @@ func strangeMoney(db *database) string {
 // TestTypes runs the matrix with the settings made where they can be: for the database,
 // for the role in it, and in the url.
 func TestTypes(t *testing.T) {
-	each(t, func(t *testing.T, db *database) {
+	everyMajor(t, func(t *testing.T, db *database) {
 		cases, insert := typesTable(db)
 		var own []string // of our table's settings, as options of the url
 		for _, set := range settings {
