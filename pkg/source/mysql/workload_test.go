@@ -171,10 +171,21 @@ func (w *writer) endXA(xid string, failed bool) {
 		w.decide(xid)
 		return
 	}
-	// Left behind; somebody else will decide.
+	// Left behind; somebody else will decide, once the server has noticed. MariaDB loses the
+	// end of a transaction whose session is just going, and keeps its locks for ever.
+	var id int64
+	if err := w.conn.QueryRowContext(context.Background(), "select connection_id()").Scan(&id); err != nil {
+		w.t.Error(err)
+	}
 	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn })
 	w.conn = w.db.connect()
 	_ = w.exec("set session innodb_lock_wait_timeout = 1")
+	for n := 1; n > 0; {
+		if err := w.conn.QueryRowContext(context.Background(), "select count(*) from information_schema.processlist where id = ?", id).Scan(&n); err != nil {
+			w.t.Error(err)
+			break
+		}
+	}
 	w.pending <- xid
 }
 
