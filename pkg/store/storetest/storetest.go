@@ -57,6 +57,7 @@ func Run(t *testing.T, b Backend) {
 		{"history", testHistory},
 		{"calls", testCalls},
 		{"audit", testAudit},
+		{"backfills", testBackfills},
 		{"survives reopening", testReopen},
 		{"concurrent writers", testConcurrent},
 		{"cancelled", testCancelled},

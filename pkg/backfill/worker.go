@@ -1,0 +1,117 @@
+package backfill
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
+)
+
+// worker works on one job.
+type worker struct {
+	*Runner
+	job   *Job
+	limit int           // rows of the next part
+	rate  *rate.Limiter // nil: none
+}
+
+// table sends the rows of one table. stop: something else is wanted, or ctx ended.
+func (w *worker) table(ctx context.Context, t *Table) (stop bool, err error) {
+	wait := time.Duration(0)
+	for {
+		if ctx.Err() != nil {
+			return true, nil
+		}
+		wish, err := w.Store.Wish(ctx, w.job.ID)
+		if err != nil || wish != Run {
+			return true, err
+		}
+		if t.After == nil && t.Rows == 0 {
+			t.Size = -1
+			if n, err := w.Sender.Size(ctx, t.TableName); err == nil {
+				t.Size = n
+			}
+		}
+		began := time.Now()
+		limit := w.limit
+		if w.rate != nil { // not more than a second of it at once
+			limit = max(min(limit, int(w.job.MaxRate)), 1)
+		}
+		sent, err := w.Sender.Send(ctx, Part{w.job.ID, w.job.Triggers, source.Scan{Table: t.TableName, After: t.After, Limit: limit}})
+		if err == nil {
+			w.adapt(time.Since(began), sent.Rows == limit)
+			wait = 0
+			if err := w.save(ctx, t, sent); err != nil {
+				return true, err
+			}
+			if t.Over {
+				return false, nil
+			}
+			w.pace(ctx, sent.Rows)
+			continue
+		}
+		hold := (*HoldError)(nil)
+		table := (*source.TableError)(nil)
+		switch {
+		case ctx.Err() != nil:
+			return true, nil
+		case errors.Is(err, ErrAgain):
+			w.limit = max(w.limit/2, minPart)
+			w.Log.Debug("backfill reads rows once more", "source", w.Source, "backfill", w.job.ID, "table", t.String(), "rows", w.limit)
+		case errors.As(err, &hold) && hold.Over:
+			return true, w.end(ctx, w.job, Cancelled, hold.Why)
+		case errors.As(err, &table):
+			t.Over, t.Error = true, table.Error()
+			w.Log.Error("backfill cannot read a table to its end", "source", w.Source, "backfill", w.job.ID, "table", t.String(), "rows", t.Rows, "err", err)
+			return false, w.Store.SaveProgress(ctx, w.job.ID, w.job.Progress)
+		default:
+			if err := w.say(ctx, err.Error()); err != nil {
+				return true, err
+			}
+		}
+		wait = min(max(2*wait, 50*time.Millisecond), maxWait)
+		if hold != nil {
+			wait = min(wait, lookEvery)
+		}
+		w.wait(ctx, wait)
+	}
+}
+
+// save keeps that a part is done. Until that succeeded the part would be sent again, so it
+// is done also when ctx has ended.
+func (w *worker) save(ctx context.Context, t *Table, s Sent) error {
+	t.After, t.Rows, t.Over = s.Next, t.Rows+int64(s.Rows), s.Next == nil
+	w.job.Detail = ""
+	return w.Store.SaveProgress(context.WithoutCancel(ctx), w.job.ID, w.job.Progress)
+}
+
+// say shows what the job waits for.
+func (w *worker) say(ctx context.Context, detail string) error {
+	if w.job.Detail == detail {
+		return nil
+	}
+	w.Log.Warn("backfill waits", "source", w.Source, "backfill", w.job.ID, "why", detail)
+	w.job.Detail = detail
+	return w.Store.SaveProgress(ctx, w.job.ID, w.job.Progress)
+}
+
+// adapt makes the next part larger or smaller by how long one took. full: there were as
+// many rows as were asked for.
+func (w *worker) adapt(took time.Duration, full bool) {
+	switch {
+	case took > longPart:
+		w.limit = max(w.limit/2, minPart)
+	case took < shortPart && full:
+		w.limit = min(w.limit*2, maxPart)
+	}
+}
+
+// pace keeps to the rate.
+func (w *worker) pace(ctx context.Context, rows int) {
+	if w.rate != nil && rows > 0 {
+		_ = w.rate.WaitN(ctx, min(rows, maxPart)) // its end is seen by the caller
+	}
+}

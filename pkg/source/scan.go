@@ -1,0 +1,30 @@
+package source
+
+import "context"
+
+// Scanner is a Source whose tables can be read from one end to the other while Run goes
+// on. Nothing is written to a table for that, and nothing locked.
+type Scanner interface {
+	// Scan reads the rows that follow a place in a table, in the order of its primary key.
+	// It waits until Run has sent all that the rows may show, so it needs a Run, and its
+	// answer has no zero Seq or Until: Until is at most one above the Tx.Seq of a Commit
+	// that was sent before Scan returned, or 1 if none was. A *TableError says why the
+	// table cannot be read at all. Any goroutine.
+	Scan(ctx context.Context, s Scan) (Scanned, error)
+	// Size is about how many rows a table has; -1 = nobody knows. Cheap.
+	Size(ctx context.Context, table TableName) (int64, error)
+}
+
+// Scan asks for a part of a table.
+type Scan struct {
+	Table TableName
+	After []string // Scanned.Next of the part before; nil: from the beginning
+	Limit int      // rows at most
+}
+
+// Scanned is a part of a table. Of is not set. What the log does not carry of a row is
+// Missing, as in the changes that Run sends.
+type Scanned struct {
+	RowSet
+	Next []string // opaque texts that may be kept; nil: there is no more
+}
