@@ -8,16 +8,16 @@ import (
 
 // Metrics counts what passes, by source.
 type Metrics struct {
-	changes, events, renderErrors, lookups, hits, misses, unrelated *prometheus.CounterVec
-	missingValues                                                   *prometheus.CounterVec
-	inFlight                                                        *prometheus.GaugeVec
+	changes, events, renderErrors, lookups, hits, misses, unrelated, backfilled *prometheus.CounterVec
+	missingValues                                                               *prometheus.CounterVec
+	inFlight                                                                    *prometheus.GaugeVec
 }
 
 // sourceMetrics are the metrics of one source, looked up once.
 type sourceMetrics struct {
-	changes, events, renderErrors, lookups, hits, misses, unrelated prometheus.Counter
-	inFlight                                                        prometheus.Gauge
-	missingValues                                                   *prometheus.CounterVec
+	changes, events, renderErrors, lookups, hits, misses, unrelated, backfilled prometheus.Counter
+	inFlight                                                                    prometheus.Gauge
+	missingValues                                                               *prometheus.CounterVec
 }
 
 // missing counts a message that names a value which the log does not hold: fetched, gone
@@ -39,6 +39,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		hits:         counter("waltrigger_lookup_hits_total", "Related rows, sets and counts that were at hand when an event needed them."),
 		misses:       counter("waltrigger_lookup_misses_total", "Related rows, sets and counts that had to be read."),
 		unrelated:    counter("waltrigger_related_rows_missing_total", "Related rows that were not there any more."),
+		backfilled:   counter("waltrigger_backfill_rows_total", "Rows that backfills have read, and whose deliveries are done or parked."),
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "waltrigger_events_in_flight", Help: "Events under way beyond the saved position.",
 		}, []string{"source"}),
@@ -55,7 +56,7 @@ func (m *Metrics) source(name string) *sourceMetrics {
 		changes: m.changes.WithLabelValues(name), events: m.events.WithLabelValues(name),
 		renderErrors: m.renderErrors.WithLabelValues(name), lookups: m.lookups.WithLabelValues(name),
 		hits: m.hits.WithLabelValues(name), misses: m.misses.WithLabelValues(name),
-		unrelated: m.unrelated.WithLabelValues(name), inFlight: m.inFlight.WithLabelValues(name),
+		unrelated: m.unrelated.WithLabelValues(name), backfilled: m.backfilled.WithLabelValues(name), inFlight: m.inFlight.WithLabelValues(name),
 		missingValues: m.missingValues.MustCurryWith(prometheus.Labels{"source": name}),
 	}
 }

@@ -15,8 +15,12 @@ import (
 type part struct {
 	table *change.Table
 	rows  [][]change.Value // in the order in which they were read; nil: gone
-	at    map[string]int   // where the row of a key is among rows
 	lacks []bool           // columns that the log never carries
+
+	// by are the columns by which the log names rows: the primary key, or those of another
+	// replica identity, by which it names a row also when the primary key changes.
+	by []int
+	at map[string]int // where the row of that name is among rows
 
 	shape   *change.Table // of the last change
 	columns []int         // where the columns of table are in shape
@@ -27,10 +31,7 @@ type part struct {
 var errApart = errors.New("what the log says does not fit the rows that were read")
 
 func newPart(s source.RowSet) *part {
-	p := &part{table: s.Table, rows: s.Rows, at: make(map[string]int, len(s.Rows)), lacks: make([]bool, len(s.Table.Columns))}
-	for i, row := range s.Rows {
-		p.at[keyOf(row, s.Table.Key, nil)] = i
-	}
+	p := &part{table: s.Table, rows: s.Rows, lacks: make([]bool, len(s.Table.Columns))}
 	if len(s.Rows) > 0 {
 		for i, v := range s.Rows[0] {
 			p.lacks[i] = v.Kind == change.Missing
@@ -66,10 +67,27 @@ func (p *part) fit(t *change.Table) error {
 		return errApart
 	}
 	columns := make([]int, len(t.Columns))
+	var identity []int
 	for i, c := range p.table.Columns {
 		columns[i] = t.Lookup(c.Name)
 		if columns[i] < 0 || t.Columns[columns[i]].Name != c.Name {
 			return errApart
+		}
+		if t.Columns[columns[i]].Identity {
+			identity = append(identity, i)
+		}
+	}
+	by := p.table.Key
+	if len(identity) > 0 && slices.ContainsFunc(by, func(k int) bool { return !slices.Contains(identity, k) }) {
+		by = identity
+	}
+	if p.shape != nil && !slices.Equal(by, p.by) {
+		return errApart
+	}
+	if p.shape == nil {
+		p.by, p.at = by, make(map[string]int, len(p.rows))
+		for i, row := range p.rows {
+			p.at[keyOf(row, by, nil)] = i
 		}
 	}
 	p.shape, p.columns = t, columns
@@ -78,14 +96,12 @@ func (p *part) fit(t *change.Table) error {
 
 // apply brings the rows up to c.
 func (p *part) apply(c *change.Change) error {
-	if c.Op == change.Truncate {
-		clear(p.rows)
-		return nil
-	}
 	if err := p.fit(c.Table); err != nil {
 		return err
 	}
 	switch c.Op {
+	case change.Truncate:
+		clear(p.rows)
 	case change.Insert: // in the place of one that was there; a new one is none that was found
 		if i, ok := p.at[p.key(c.After)]; ok {
 			p.rows[i] = p.take(nil, c.After)
@@ -104,7 +120,7 @@ func (p *part) apply(c *change.Change) error {
 	return nil
 }
 
-func (p *part) key(row []change.Value) string { return keyOf(row, p.table.Key, p.columns) }
+func (p *part) key(row []change.Value) string { return keyOf(row, p.by, p.columns) }
 
 func (p *part) update(c *change.Change) error {
 	from, old, err := p.old(c)
@@ -117,15 +133,14 @@ func (p *part) update(c *change.Change) error {
 	}
 	to, in := p.at[key]
 	switch {
-	case from < 0 && (old == key || old == "" && !in): // none of these rows
-	case in && (from == to || from < 0 && old == ""):
-		if p.rows[to] != nil {
-			p.rows[to] = p.take(p.rows[to], c.After)
+	case key == old:
+		if from >= 0 && p.rows[from] != nil {
+			p.rows[from] = p.take(p.rows[from], c.After)
 		}
 	case !p.whole(c.After):
 		// Of which of the rows of before the rest is, depends on what they show already.
 		return errApart
-	default: // to another key, perhaps from, or to, where rows have been read before
+	default: // to another name, perhaps from, or to, where rows have been read before
 		if from >= 0 {
 			p.rows[from] = nil
 		}
@@ -138,46 +153,19 @@ func (p *part) update(c *change.Change) error {
 	return nil
 }
 
-// old finds the row that c changes or deletes: -1 if it is none of these. Its key is empty
-// if the log does not tell.
+// old finds the row that c changes or deletes, and its name: -1 if it is none of these.
 func (p *part) old(c *change.Change) (i int, key string, err error) {
-	t := c.Table
 	known := c.Before
-	if known == nil && c.Op == change.Update {
-		known = c.After // the log would hold the columns of the identity if they had changed
-		if slices.ContainsFunc(p.table.Key, func(k int) bool { return !t.Columns[p.columns[k]].Identity }) {
-			return p.byIdentity(t, known)
-		}
+	if known == nil { // the log would hold what it names rows by if that had changed
+		known = c.After
 	}
 	if key = p.key(known); key == "" {
-		return p.byIdentity(t, known)
+		return -1, "", errApart
 	}
 	if i, ok := p.at[key]; ok {
 		return i, key, nil
 	}
 	return -1, key, nil
-}
-
-// byIdentity finds a row by the columns of the replica identity, where that is not the
-// primary key.
-func (p *part) byIdentity(t *change.Table, known []change.Value) (i int, key string, err error) {
-	identified := false
-	i = slices.IndexFunc(p.rows, func(row []change.Value) bool {
-		for mine, theirs := range p.columns {
-			if !t.Columns[theirs].Identity {
-				continue
-			}
-			identified = true
-			if row == nil || row[mine] != known[theirs] {
-				return false
-			}
-		}
-		return identified
-	})
-	if len(p.rows) > 0 && !identified {
-		return -1, "", errApart
-	}
-	return i, "", nil
 }
 
 // whole reports whether a row of the log holds all that the log carries of one.

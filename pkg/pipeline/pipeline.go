@@ -86,6 +86,13 @@ type Pipeline struct {
 	r       renderer
 	events  []event
 	parted  *change.Tx // is looked at as it comes, not as a whole
+	within  bool       // the last change that was looked at ends no transaction
+	through uint64     // Tx.Seq of the last transaction that was looked at to its end
+	filling *filling   // rows that are to take their place in the log
+
+	parts   chan told
+	matched chan struct{} // closed once nothing more is enqueued
+	ended   chan struct{} // closed when Run returns
 
 	catalog *related.Catalog
 	broken  broken
@@ -102,7 +109,9 @@ func New(name string, cfg Config, src source.Source, rel Relations, state source
 	p := &Pipeline{
 		name: name, cfg: cfg, src: src, store: store, deliver: d, log: log, m: m.source(name),
 		state: state, ledger: NewLedger(state.Mark, cfg.Window),
+		parts: make(chan told), matched: make(chan struct{}), ended: make(chan struct{}),
 	}
+	p.within = state.Mark.Tx != "" // the rest of it comes first
 	p.view.Store(&View{Set: trigger.NewSet(nil)})
 	p.saved.Store(true)
 	p.catalog = rel.Catalog
@@ -137,6 +146,7 @@ var ErrSuperseded = errors.New("superseded by another instance")
 // not ended), and saves how far everything is done; unless the cause of the end is
 // ErrSuperseded. Called once.
 func (p *Pipeline) Run(ctx context.Context) error {
+	defer close(p.ended)
 	// What was begun is finished after ctx ends, up to the grace.
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -202,31 +212,44 @@ func (p *Pipeline) deliverRest(ctx context.Context) {
 // match looks at each change in turn. It stops between two changes when ctx ends: a
 // change is enqueued for all its destinations or for none.
 func (p *Pipeline) match(ctx context.Context, batches <-chan source.Batch) error {
+	defer close(p.matched)
 	var held source.Batch // begins a transaction
 	for open := true; open; {
 		var b source.Batch
 		var late bool
-		if b, late, open = receive(batches, held); len(b) == 0 {
+		if len(held) == 0 {
+			select {
+			case b, open = <-batches:
+			case t := <-p.listen():
+				if err := p.take(ctx, t); err != nil {
+					return unless(ctx, err)
+				}
+			}
+		} else {
+			b, late, open = receive(batches, held)
+		}
+		if len(b) == 0 {
 			continue
 		}
 		b, held = p.whole(b, late || !open)
 		if err := p.batch(ctx, b); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			return unless(ctx, err)
 		}
 	}
 	return nil
 }
 
+// unless gives err, unless it comes of the end of ctx.
+func unless(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
 // receive waits for the next batch and puts it behind what is held. late: it did not
 // come in time.
 func receive(batches <-chan source.Batch, held source.Batch) (b source.Batch, late, open bool) {
-	if len(held) == 0 {
-		b, open = <-batches
-		return b, false, open
-	}
 	select {
 	case b, open = <-batches:
 	default:
@@ -265,6 +288,13 @@ func (p *Pipeline) batch(ctx context.Context, b source.Batch) error {
 			if err := p.ledger.Commit(ctx, c.Tx); err != nil {
 				return err
 			}
+			placed, err := p.pass(ctx, c)
+			if err != nil {
+				return err
+			}
+			if placed { // what was read for the changes that follow was given up
+				ahead = i + 1
+			}
 			continue
 		}
 		opened, err := p.change(ctx, c)
@@ -273,6 +303,9 @@ func (p *Pipeline) batch(ctx context.Context, b source.Batch) error {
 		}
 		if last = nil; !opened {
 			last = c
+		}
+		if _, err := p.pass(ctx, c); err != nil {
+			return err
 		}
 	}
 	if last != nil { // a huge transaction of no interest must not be read again from its start
@@ -314,7 +347,7 @@ func (p *Pipeline) change(ctx context.Context, c *change.Change) (bool, error) {
 	p.m.events.Add(float64(len(hits)))
 	begun := false
 	for _, h := range hits {
-		if begun, err = p.fire(ctx, pl, h, c, entry, begun); err != nil {
+		if begun, err = p.fire(ctx, pl, h, c, p.ledger, entry, begun); err != nil {
 			return true, err
 		}
 	}

@@ -106,7 +106,7 @@ func (p *Pipeline) lookAhead(ctx context.Context, batch source.Batch) error {
 		steps := pl.byOp[c.Op]
 		for j := range steps {
 			s := &steps[j]
-			if c.Tx.Seq >= s.From && (s.related.Asks() || p.r.fetches(s, c)) {
+			if p.r.concerns(s, c) && (s.related.Asks() || p.r.fetches(s, c)) {
 				events = append(events, event{s, c})
 			}
 		}

@@ -103,7 +103,8 @@ type renderer struct {
 	wants   []related.Need
 	m       *sourceMetrics
 	fetched fetched
-	lookErr error // why what the database has to be asked for cannot be rendered now
+	lookErr error   // why what the database has to be asked for cannot be rendered now
+	only    []int64 // triggers for which rows are read
 	hits    []hit
 	body    []byte
 	id      []byte
@@ -124,7 +125,7 @@ func (r *renderer) match(pl *plan, c *change.Change) (hits []hit, deliveries int
 	steps := pl.byOp[c.Op]
 	for i := range steps {
 		s := &steps[i]
-		if c.Tx.Seq < s.From {
+		if !r.concerns(s, c) {
 			continue
 		}
 		h := hit{step: s, c: c}
@@ -162,7 +163,7 @@ func (r *renderer) set(h *hit) {
 
 // fire renders h once and enqueues a delivery for each of its destinations. begun: a
 // delivery of c is enqueued already, and so the others follow even when ctx ends.
-func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, entry uint64, begun bool) (bool, error) {
+func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, account deliver.Ledger, entry uint64, begun bool) (bool, error) {
 	r := &p.r
 	r.set(&h)
 	r.id = append(r.event.AppendID(r.id[:0]), '_')
@@ -180,7 +181,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		origin = keep(&r.event, c)
 	}
 	for i, d := range h.Trigger.Destinations {
-		dl := &deliver.Delivery{Ledger: p.ledger, Entry: entry, Source: p.name, Row: row}
+		dl := &deliver.Delivery{Ledger: account, Entry: entry, Source: p.name, Row: row}
 		m := &dl.Message
 		m.ID = string(append(r.id, d.ID...))
 		m.Body, m.ContentType = body, contentType
