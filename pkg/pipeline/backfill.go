@@ -60,11 +60,12 @@ func (a *account) Done(uint64) {
 func (a *account) Stopped() bool { return a.ledger.Stopped() }
 
 // told is what the goroutine that matches is told of a filling: that it begins, its rows,
-// or that it is given up.
+// up to where in the log they may show it, or that it is given up.
 type told struct {
 	*filling
-	rows *source.RowSet
-	over bool
+	rows  *source.RowSet
+	until uint64
+	over  bool
 }
 
 // Backfill reads a part of a table, has its rows take their place in the log and waits
@@ -85,13 +86,9 @@ func (p *Pipeline) Backfill(ctx context.Context, part Part) (rows int, next []st
 	if err := p.tell(ctx, told{filling: f}); err != nil {
 		return 0, nil, err
 	}
-	got, err := scanner.Scan(ctx, part.Scan)
+	rows, next, err = p.scan(ctx, scanner, f)
 	if err != nil {
 		return 0, nil, errors.Join(err, p.tell(context.WithoutCancel(ctx), told{filling: f, over: true}))
-	}
-	rows = len(got.Rows)
-	if err := p.tell(ctx, told{filling: f, rows: &got.RowSet}); err != nil {
-		return 0, nil, err
 	}
 	select {
 	case err = <-f.placed:
@@ -115,7 +112,24 @@ func (p *Pipeline) Backfill(ctx context.Context, part Part) (rows int, next []st
 		}
 	}
 	p.m.backfilled.Add(float64(rows))
-	return rows, got.Next, nil
+	return rows, next, nil
+}
+
+// scan reads the rows of f, and finds out up to where they may show the log.
+func (p *Pipeline) scan(ctx context.Context, scanner source.Scanner, f *filling) (rows int, next []string, err error) {
+	got, err := scanner.Scan(ctx, f.Scan)
+	if err != nil {
+		return 0, nil, err
+	}
+	rows, until := len(got.Rows), got.Until
+	if err := p.tell(ctx, told{filling: f, rows: &got.RowSet}); err != nil {
+		return 0, nil, err
+	}
+	last, err := scanner.Reached(ctx, until)
+	if err != nil {
+		return 0, nil, err
+	}
+	return rows, got.Next, p.tell(ctx, told{filling: f, until: min(until, last+1)})
 }
 
 // tell has the goroutine that matches take in something between two transactions.
@@ -144,10 +158,12 @@ func (p *Pipeline) take(ctx context.Context, t told) error {
 	switch {
 	case t.over:
 		p.filling = nil
-	case t.rows == nil:
-		p.filling = t.filling
-	default:
+	case t.rows != nil:
 		t.fill(*t.rows)
+	case t.until != 0:
+		t.filling.until = t.until
+	default:
+		p.filling = t.filling
 	}
 	if err := p.awaitStore(ctx); err != nil {
 		return err

@@ -9,10 +9,10 @@ import (
 
 // window is the stretch of the log in which a part of a table is read and takes its place.
 //
-//	log:   … t1 | t2 t3 t4 t5 t6 | t7 …
-//	            ├ recorded ─┼ applied ┤
-//	            open        │         └ due: all that the rows may show has been looked at
-//	                        └ the rows came: t3 and later ones are applied, t2 is shown
+//	log:   … t1 | t2 t3 t4 | t5 t6 | t7 …
+//	            ├ recorded ┼ applied ┤
+//	            open       │         └ due: all that the rows may show has been looked at
+//	                       └ the rows came: t3 and later ones are applied, t2 is shown
 //
 // The rows are then as the table was between t6 and t7, and are enqueued there: behind
 // every change that they show, and before every other one. It belongs to the goroutine
@@ -21,8 +21,8 @@ type window struct {
 	table    source.TableName
 	recorded []change.Change
 	bytes    int
-	part     *part // nil: not read yet
-	until    uint64
+	part     *part  // nil: not read yet
+	until    uint64 // 0: not known yet
 	failed   error
 }
 
@@ -48,7 +48,7 @@ func (w *window) see(c *change.Change) {
 
 // fill takes the rows that were read.
 func (w *window) fill(s source.RowSet) {
-	w.part, w.until = newPart(s), s.Until
+	w.part = newPart(s)
 	recorded := w.recorded
 	w.recorded = nil
 	for i := range recorded {

@@ -194,6 +194,10 @@ func (w *world) check(opened, sure, shown, until, came int) error {
 		look()
 	}
 	win.fill(set)
+	for w.rand.IntN(2) == 0 && at < len(w.txs) {
+		look()
+	}
+	win.until = set.Until
 	for !win.due(w.through(at)) {
 		if at >= until && win.failed == nil {
 			return fmt.Errorf("not due at %d", at)

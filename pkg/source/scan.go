@@ -6,11 +6,13 @@ import "context"
 // on. Nothing is written to a table for that, and nothing locked.
 type Scanner interface {
 	// Scan reads the rows that follow a place in a table, in the order of its primary key.
-	// It waits until Run has sent all that the rows may show, so it needs a Run, and its
-	// answer has no zero Seq or Until: Until is at most one above the Tx.Seq of a Commit
-	// that was sent before Scan returned, or 1 if none was. A *TableError says why the
-	// table cannot be read at all. Any goroutine.
+	// Neither Seq nor Until of its answer is 0. A *TableError says why the table cannot be
+	// read at all. Any goroutine.
 	Scan(ctx context.Context, s Scan) (Scanned, error)
+	// Reached waits until Run has sent all transactions with a Tx.Seq below until, also if
+	// nobody writes any more, and gives that of the last Commit which Run had sent then; 0 =
+	// none. Any goroutine.
+	Reached(ctx context.Context, until uint64) (seq uint64, err error)
 	// Size is about how many rows a table has; -1 = nobody knows. Cheap.
 	Size(ctx context.Context, table TableName) (int64, error)
 }

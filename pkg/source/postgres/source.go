@@ -7,8 +7,9 @@
 //	    └── status: received, acknowledged ◄── Ack ◄───────┘
 //
 // One goroutine, Run's, owns the replication connection: it reads, decodes, hands over
-// and answers keepalives, also while out is full. Three more connections are opened when
-// they are needed: for what the decoder asks the catalog, for rows, and for all else.
+// and answers keepalives, also while out is full. Four more connections are opened when
+// they are needed: for what the decoder asks the catalog, for rows that are looked up, for
+// tables that are read whole, and for all else.
 package postgres
 
 import (
@@ -35,7 +36,9 @@ type Source struct {
 	admin     *shared // Prepare, the catalog for callers, the watch
 	lookup    *shared // the reader of the log
 	reader    *reader // Rows and Counts
+	scanner   *scanner
 	sent      sent
+	handed    reached
 	types     *typeLog
 	patience  time.Duration // of Run's goroutine: wal_sender_timeout of the next connection
 	server    atomic.Pointer[identified]
@@ -79,8 +82,9 @@ func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.C
 	return &Source{
 		cfg: cfg, connector: con, log: log, types: types, patience: patience,
 		admin: newShared(con), lookup: newShared(con),
-		reader: &reader{conn: newShared(con), types: newTypes(types), shapes: map[source.TableName]*shape{}},
-		status: source.Status{State: "connecting"}, recheck: make(chan struct{}, 1),
+		reader:  &reader{conn: newShared(con), types: newTypes(types), shapes: map[source.TableName]*shape{}},
+		scanner: &scanner{reader: &reader{conn: newShared(con), types: newTypes(types), shapes: map[source.TableName]*shape{}}},
+		status:  source.Status{State: "connecting"}, recheck: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -165,6 +169,7 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 	s.received.Store(0)
 	s.tip.Store(0)
 	s.sent.reset()
+	s.handed.reset()
 	watching, stop := context.WithCancel(ctx)
 	kick := make(chan error, 1)
 	done := make(chan struct{})
@@ -262,5 +267,6 @@ func (s *Source) Close() error {
 	s.admin.close(ctx)
 	s.lookup.close(ctx)
 	s.reader.conn.close(ctx)
+	s.scanner.conn.close(ctx)
 	return err
 }

@@ -187,6 +187,10 @@ func checkStreamAndRows(t *testing.T, db *database, cfg Config, cases []typeCase
 			t.Errorf("%s: the table gives %+v, the log %+v", got.Table.Columns[i].Type, v, c.After[i])
 		}
 	}
+	scanned := scanAll(t, r.Source, "kinds", 1)
+	if last := scanned[len(scanned)-1]; !slices.Equal(last, c.After) {
+		t.Errorf("read as a whole the table gives %+v, the log %+v", last, c.After)
+	}
 	if got.Seq <= c.Tx.Seq {
 		t.Errorf("rows of %d promise less than the change at %d", got.Seq, c.Tx.Seq)
 	}
