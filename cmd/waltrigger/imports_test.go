@@ -13,6 +13,7 @@ var imports = map[string][]string{
 	"cmd/waltrigger": {"config", "pkg/daemon", "pkg/django", "pkg/template"},
 	"config":         {"pkg/related", "pkg/source", "pkg/source/mysql", "pkg/source/postgres", "pkg/payload", "pkg/deliver", "pkg/pipeline", "pkg/store", "pkg/api", "pkg/sink", "pkg/sink/all", "pkg/resolve", "pkg/egress", "pkg/trigger"},
 	"pkg/api":        {"pkg/trigger", "pkg/sink", "pkg/signal"},
+	"pkg/backfill":   {"pkg/source"},
 	"pkg/change":     {},
 	"pkg/deliver":    {"pkg/sink", "pkg/resolve"},
 	"pkg/django":     {"pkg/change", "pkg/payload", "pkg/source", "pkg/template", "pkg/trigger"},
@@ -27,7 +28,7 @@ var imports = map[string][]string{
 	"pkg/sink/*":     {"pkg/sink", "pkg/sink/conns", "pkg/sink/details", "pkg/sink/aws"},
 	"pkg/source":     {"pkg/change"},
 	"pkg/source/*":   {"pkg/source", "pkg/change"},
-	"pkg/store":      {"pkg/trigger", "pkg/change", "pkg/signal", "pkg/source", "pkg/deliver", "pkg/sink"},
+	"pkg/store":      {"pkg/backfill", "pkg/trigger", "pkg/change", "pkg/signal", "pkg/source", "pkg/deliver", "pkg/sink"},
 	"pkg/template":   {},
 	"pkg/trigger":    {"pkg/signal", "pkg/payload", "pkg/change", "pkg/template", "pkg/sink", "pkg/resolve"},
 }

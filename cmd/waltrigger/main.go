@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	var file string
 	root.PersistentFlags().StringVarP(&file, "config", "c", "", "configuration `file` (default ./waltrigger.yaml, then /etc/waltrigger/waltrigger.yaml)")
-	root.AddCommand(runCommand(&file), checkCommand(&file), sourceCommand(&file), deliveriesCommand(&file), destinationsCommand(&file), configCommand(&file), renderCommand(), importDjangoCommand(&file), versionCommand())
+	root.AddCommand(runCommand(&file), checkCommand(&file), sourceCommand(&file), deliveriesCommand(&file), backfillCommand(&file), destinationsCommand(&file), configCommand(&file), renderCommand(), importDjangoCommand(&file), versionCommand())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

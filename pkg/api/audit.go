@@ -32,7 +32,7 @@ type AuditEntry struct {
 }
 
 // actions are the last segments of paths that say what is done.
-var actions = []string{"pause", "resume", "test", "replay", "retry", "skip", "erase", "retry-now"}
+var actions = []string{"pause", "resume", "cancel", "backfill", "test", "replay", "retry", "skip", "erase", "retry-now"}
 
 // harmless are those of paths of which nothing is changed.
 var harmless = []string{"preview"}
@@ -63,7 +63,7 @@ func (a *api) note(ctx context.Context, method, path string, r *request, res *re
 	default:
 		e.Verb = "put"
 	}
-	if at := res.header["Location"]; at != "" {
+	if at := res.header["Location"]; at != "" && e.Verb != "backfill" {
 		e.Object = strings.TrimPrefix(at, "/api/")
 	} else if e.Object == "action-triggers" { // of the collection: its body or query says which
 		id := r.query.Get("id")

@@ -60,6 +60,7 @@ type Deps struct {
 	Triggers   Triggers
 	Deliveries Deliveries
 	Previewer  Previewer
+	Backfills  Backfills
 	Audit      Audit // nil = nobody keeps it
 	// Secret says which details and parameters of brokers are secrets.
 	Secret trigger.SecretParam

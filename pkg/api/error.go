@@ -77,7 +77,7 @@ func asProblem(err error) *problem {
 			p.Earliest = &refused.Earliest
 		}
 		return p
-	case errors.Is(err, ErrNoDelivery), errors.Is(err, ErrNoDestination):
+	case errors.Is(err, ErrNoDelivery), errors.Is(err, ErrNoDestination), errors.Is(err, ErrNoBackfill), errors.Is(err, ErrNoSource):
 		return &problem{Status: http.StatusNotFound, Code: "not_found", Detail: err.Error()}
 	case errors.Is(err, trigger.ErrNotFound):
 		return &problem{Status: http.StatusNotFound, Code: "not_found", Detail: "there is no such trigger"}

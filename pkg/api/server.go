@@ -176,6 +176,7 @@ type route struct {
 
 func (a *api) routes() []route {
 	const triggers, one, byName = "/api/action-triggers", "/api/action-triggers/:id", "/api/action-triggers/by-name/:name"
+	const backfills = "/api/backfills"
 	const deliveries, delivery = "/api/deliveries", "/api/deliveries/:id"
 	return []route{
 		{http.MethodGet, triggers, a.listTriggers, false, noBody},
@@ -196,6 +197,13 @@ func (a *api) routes() []route {
 		{http.MethodPost, one + "/resume", a.resumeTrigger, true, noBody},
 		{http.MethodGet, one + "/history", a.listHistory, false, noBody},
 		{http.MethodPost, one + "/replay", a.replayTrigger, true, jsonBody},
+		{http.MethodPost, one + "/backfill", a.backfillTrigger, true, maybeJSON},
+		{http.MethodPost, "/api/sources/:name/backfill", a.backfillSource, true, maybeJSON},
+		{http.MethodGet, backfills, a.listBackfills, false, noBody},
+		{http.MethodGet, backfills + "/:id", a.getBackfill, false, noBody},
+		{http.MethodPost, backfills + "/:id/pause", a.changeBackfill(VerbPause), true, noBody},
+		{http.MethodPost, backfills + "/:id/resume", a.changeBackfill(VerbResume), true, noBody},
+		{http.MethodPost, backfills + "/:id/cancel", a.changeBackfill(VerbCancel), true, noBody},
 		{http.MethodGet, deliveries, a.listDeliveries, false, noBody},
 		{http.MethodPost, deliveries + "/retry", a.amendDeliveries(VerbRetry), true, jsonBody},
 		{http.MethodPost, deliveries + "/skip", a.amendDeliveries(VerbSkip), true, jsonBody},

@@ -54,6 +54,7 @@ type Progress struct {
 	State    State
 	Detail   string
 	Tables   []Table
+	Rate     float64 // rows a second, of late
 	Started  time.Time
 	Finished time.Time
 }

@@ -154,7 +154,7 @@ func (r *Runner) job(ctx context.Context, j *Job) error {
 	if err := r.Store.SaveProgress(ctx, j.ID, j.Progress); err != nil {
 		return err
 	}
-	w := worker{Runner: r, job: j, limit: firstPart}
+	w := worker{Runner: r, job: j, limit: firstPart, last: time.Now()}
 	if j.MaxRate > 0 {
 		w.rate = rate.NewLimiter(rate.Limit(j.MaxRate), maxPart)
 		w.rate.AllowN(time.Now(), maxPart) // no burst at the beginning

@@ -15,6 +15,7 @@ type worker struct {
 	*Runner
 	job   *Job
 	limit int           // rows of the next part
+	last  time.Time     // when a part ended
 	rate  *rate.Limiter // nil: none
 }
 
@@ -85,6 +86,12 @@ func (w *worker) table(ctx context.Context, t *Table) (stop bool, err error) {
 func (w *worker) save(ctx context.Context, t *Table, s Sent) error {
 	t.After, t.Rows, t.Over = s.Next, t.Rows+int64(s.Rows), s.Next == nil
 	w.job.Detail = ""
+	now := time.Now()
+	if passed := now.Sub(w.last).Seconds(); passed > 0 {
+		const weight = 0.1
+		w.job.Rate += weight * (float64(s.Rows)/passed - w.job.Rate)
+	}
+	w.last = now
 	return w.Store.SaveProgress(context.WithoutCancel(ctx), w.job.ID, w.job.Progress)
 }
 

@@ -113,7 +113,7 @@ func (d *daemon) openSources() error {
 		}
 		t := &tail{
 			name: c.Name, open: open, src: src, notes: n, content: c.Tables(), cfg: d.pipelineConfig(c),
-			metrics: metrics, log: d.log, prepared: make(chan struct{}), tried: make(chan struct{}),
+			metrics: metrics, log: d.log, prepared: make(chan struct{}), tried: make(chan struct{}), backfillKick: make(chan struct{}, 1),
 		}
 		tables := func(ctx context.Context) ([]source.TableInfo, error) { return t.source().Tables(ctx) }
 		t.neighbours = newNeighbours(c.Name, related.NewCatalog(tables, c.Relations, c.Models(), d.log.With("source", c.Name)))
@@ -253,7 +253,7 @@ func (d *daemon) awaitSources(ctx context.Context) {
 func (d *daemon) listen(ctx context.Context) error {
 	var err error
 	d.admin, err = api.New(d.cfg.API(), api.Deps{
-		Triggers: d.triggers, Deliveries: d.deliveries(), Audit: audit{d.triggers}, Previewer: d.triggers, Secret: d.triggers.secret, Sources: d.described, ContentTypes: d.sources.contentTypes,
+		Triggers: d.triggers, Deliveries: d.deliveries(), Audit: audit{d.triggers}, Previewer: d.triggers, Backfills: &backfills{d.triggers, d.sources, d.store}, Secret: d.triggers.secret, Sources: d.described, ContentTypes: d.sources.contentTypes,
 		Brokers: d.surround.brokers(), DynamicValues: d.surround.resolver.Names(), Log: d.log, Metrics: d.registry,
 	})
 	if err != nil {

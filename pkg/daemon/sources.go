@@ -109,7 +109,8 @@ type tail struct {
 	rewind  func(ctx context.Context, src string, seq uint64) error
 	log     *slog.Logger
 
-	neighbours *neighbours
+	neighbours   *neighbours
+	backfillKick chan struct{}
 
 	tried    chan struct{} // closed once the first attempt to prepare it ended
 	firstly  sync.Once
@@ -171,6 +172,7 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 	if j, ok := t.source().(source.Joiner); ok {
 		j.OnJoin(func(table source.TableName, before change.Position) { t.joined(ctx, held, table, before) })
 	}
+	wg.Go(func() { t.backfill(ctx, held) })
 	err := t.read(ctx, held, d, func() {
 		close(t.prepared)
 		t.firstTry()

@@ -373,6 +373,21 @@ func (q *Destination) bury(d *Delivery) {
 	q.die(d, d.FailedAt)
 }
 
+// Trouble says why nothing is sent now, "" if nothing stands in the way.
+func (q *Destination) Trouble() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.limits.Paused:
+		return "it is paused"
+	case q.held:
+		return "it wants no more"
+	case q.failing():
+		return "it fails"
+	}
+	return ""
+}
+
 func (q *Destination) status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()

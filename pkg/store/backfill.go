@@ -10,7 +10,7 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/backfill"
 )
 
-const backfillColumns = `id, source, trigger_ids, max_rate, wish, created_at, state, detail, tables, started_at, finished_at`
+const backfillColumns = `id, source, trigger_ids, max_rate, wish, created_at, state, detail, tables, rate, started_at, finished_at`
 
 // backfillsMost is how many jobs are kept, those that are not over included.
 const backfillsMost = 1000
@@ -37,8 +37,8 @@ func (s *Store) AddBackfill(ctx context.Context, j backfill.Job) (conflict *back
 				return nil
 			}
 		}
-		seq, err := tx.insert(ctx, "seq", `INSERT INTO backfills (`+backfillColumns+`, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-			j.ID, j.Source, string(triggers), j.MaxRate, string(j.Wish), micros(s.now()), string(j.State), j.Detail, string(tables), micros(j.Started), micros(j.Finished))
+		seq, err := tx.insert(ctx, "seq", `INSERT INTO backfills (`+backfillColumns+`, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+			j.ID, j.Source, string(triggers), j.MaxRate, string(j.Wish), micros(s.now()), string(j.State), j.Detail, string(tables), j.Rate, micros(j.Started), micros(j.Finished))
 		if err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func listBackfills(ctx context.Context, tx *transaction, where string, args ...a
 func scanBackfill(rows *sql.Rows) (j backfill.Job, err error) {
 	var triggers, tables string
 	var created, started, finished int64
-	if err := rows.Scan(&j.ID, &j.Source, &triggers, &j.MaxRate, &j.Wish, &created, &j.State, &j.Detail, &tables, &started, &finished); err != nil {
+	if err := rows.Scan(&j.ID, &j.Source, &triggers, &j.MaxRate, &j.Wish, &created, &j.State, &j.Detail, &tables, &j.Rate, &started, &finished); err != nil {
 		return j, err
 	}
 	if err := errors.Join(json.Unmarshal([]byte(triggers), &j.Triggers), json.Unmarshal([]byte(tables), &j.Tables)); err != nil {
@@ -148,8 +148,8 @@ func (h *Held) SaveProgress(ctx context.Context, id string, p backfill.Progress)
 		ended = 1
 	}
 	return h.transact(ctx, "save a backfill", func(tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `UPDATE backfills SET state = ?, detail = ?, tables = ?, started_at = ?, finished_at = ?, ended = ? WHERE id = ?`,
-			string(p.State), p.Detail, string(tables), micros(p.Started), micros(p.Finished), ended, id)
+		_, err := tx.ExecContext(ctx, `UPDATE backfills SET state = ?, detail = ?, tables = ?, rate = ?, started_at = ?, finished_at = ?, ended = ? WHERE id = ?`,
+			string(p.State), p.Detail, string(tables), p.Rate, micros(p.Started), micros(p.Finished), ended, id)
 		if err != nil {
 			return err
 		}

@@ -37,14 +37,13 @@ func sourceArgs(name string, st source.State) []any {
 	return []any{name, st.Identity, string(st.Mark.End), string(st.Mark.Tx), st.Mark.Done}
 }
 
-// DropSource forgets a source, its notes and gaps included.
+// DropSource forgets a source, its notes, gaps and backfills included.
 func (s *Store) DropSource(ctx context.Context, name string) error {
 	return s.transact(ctx, "drop source "+name, func(tx *transaction) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM notes WHERE source = ?`, name); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM gaps WHERE source = ?`, name); err != nil {
-			return err
+		for _, of := range []string{"notes", "gaps", "backfills"} {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+of+` WHERE source = ?`, name); err != nil {
+				return err
+			}
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM sources WHERE name = ?`, name)
 		return err

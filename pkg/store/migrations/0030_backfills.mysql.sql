@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS backfills ( -- jobs that send the rows that tables ha
     state       VARCHAR(20) NOT NULL,
     detail      MEDIUMTEXT NOT NULL,
     tables      MEDIUMTEXT NOT NULL, -- JSON, with how far each is read
+    rate        DOUBLE NOT NULL, -- rows a second
     started_at  BIGINT NOT NULL, -- 0 = not yet
     finished_at BIGINT NOT NULL,
     ended       SMALLINT NOT NULL,

@@ -10,6 +10,7 @@ CREATE TABLE backfills ( -- jobs that send the rows that tables have already
     state       text COLLATE "C" NOT NULL,
     detail      text NOT NULL,
     tables      text NOT NULL, -- JSON, with how far each is read
+    rate        double precision NOT NULL, -- rows a second
     started_at  bigint NOT NULL, -- 0 = not yet
     finished_at bigint NOT NULL,
     ended       smallint NOT NULL

@@ -10,6 +10,7 @@ CREATE TABLE backfills ( -- jobs that send the rows that tables have already
     state       TEXT NOT NULL,
     detail      TEXT NOT NULL,
     tables      TEXT NOT NULL, -- JSON, with how far each is read
+    rate        REAL NOT NULL, -- rows a second
     started_at  INTEGER NOT NULL, -- 0 = not yet
     finished_at INTEGER NOT NULL,
     ended       INTEGER NOT NULL

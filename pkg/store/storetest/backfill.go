@@ -78,6 +78,7 @@ func testProgress(t *testing.T, s progress, j backfill.Job) {
 	ctx := context.Background()
 	p := j.Progress
 	p.State, p.Detail, p.Started = backfill.Running, "it waits", time.UnixMicro(1_700_000_000_000_001).UTC()
+	p.Rate = 1234.5
 	p.Tables[0].After, p.Tables[0].Rows, p.Tables[0].Size = []string{"7", "a\"b\\\n\u00e9"}, 1<<40, 1<<41
 	if err := s.SaveProgress(ctx, j.ID, p); err != nil {
 		t.Fatal(err)
