@@ -139,6 +139,7 @@ const (
 	errNoDatabase      = 1049
 	errTooMany         = 1040
 	errTableDenied     = 1142
+	errColumnDenied    = 1143
 	errPrivilege       = 1227
 	errReadingLog      = 1236 // every reason that a server has for not sending its log
 	errUnknownVariable = 1193

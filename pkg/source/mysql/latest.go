@@ -19,7 +19,7 @@ func (s *Source) Latest(ctx context.Context, table source.TableName) (source.Row
 		if err != nil {
 			return err
 		}
-		sh, err := s.rowShape(ctx, c, srv, table)
+		sh, err := s.shapes.of(ctx, c, srv, table)
 		if err != nil {
 			return err
 		}

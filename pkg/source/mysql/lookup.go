@@ -36,9 +36,11 @@ func (s *Source) knownServer(ctx context.Context, c *sql.Conn) (*server, error) 
 	return s.server(ctx, c)
 }
 
-// rowShape is called in the turn of s.rows, which guards shapes.
-func (s *Source) rowShape(ctx context.Context, c *sql.Conn, srv *server, name source.TableName) (*rowShape, error) {
-	old := s.shapes[name]
+// rowShapes are those of a connection, which its turn guards.
+type rowShapes map[source.TableName]*rowShape
+
+func (s rowShapes) of(ctx context.Context, c *sql.Conn, srv *server, name source.TableName) (*rowShape, error) {
+	old := s[name]
 	if old != nil && time.Since(old.asked) < shapeFor {
 		return old, nil
 	}
@@ -64,7 +66,7 @@ func (s *Source) rowShape(ctx context.Context, c *sql.Conn, srv *server, name so
 	if len(sh.collations) != len(sh.cols) {
 		return nil, errors.New("the table has changed just now")
 	}
-	s.shapes[name] = sh
+	s[name] = sh
 	return sh, nil
 }
 

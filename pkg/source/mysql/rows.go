@@ -52,7 +52,7 @@ func (s *Source) consult(ctx context.Context, q source.Query, take func(c *sql.C
 		if err != nil {
 			return err
 		}
-		sh, err := s.rowShape(ctx, c, srv, q.Table)
+		sh, err := s.shapes.of(ctx, c, srv, q.Table)
 		if err != nil {
 			return err
 		}

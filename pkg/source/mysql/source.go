@@ -8,8 +8,9 @@
 //	                          history ◄── catalog
 //
 // The library's goroutine, which Run starts, reads, decodes and hands over; while out is
-// full it reads nothing and the server waits. Three connections for queries are opened
-// when they are needed: for what the decoder asks the catalog, for rows, and for all else.
+// full it reads nothing and the server waits. Four connections for queries are opened when
+// they are needed: for what the decoder asks the catalog, for rows that are looked up, for
+// tables that are read whole, and for all else.
 package mysql
 
 import (
@@ -40,6 +41,7 @@ type Source struct {
 	admin     *shared // Prepare, the catalog for callers, the watch
 	lookup    *shared // the reader of the log
 	rows      *shared // Rows
+	scans     *shared // Scan
 	known     atomic.Pointer[server]
 
 	events   atomic.Uint64
@@ -52,7 +54,10 @@ type Source struct {
 	progress *progress     // of the running decoder
 	acked    place
 	lag      uint64
-	shapes   map[source.TableName]*rowShape
+	shapes   rowShapes
+
+	handed  source.Handed
+	scanned rowShapes // of scans
 }
 
 // New makes a source; it does not connect. dial opens its connections, nil means as
@@ -71,8 +76,8 @@ func New(cfg Config, dial DialFunc, notes source.Notes, log *slog.Logger) (*Sour
 	}
 	return &Source{
 		cfg: cfg, connector: con, log: log.With("source", cfg.Name), notes: notes, history: newHistory(notes), clock: &clock{notes: notes},
-		admin: newShared(con), lookup: newShared(con), rows: newShared(con),
-		status: source.Status{State: "connecting"}, shapes: map[source.TableName]*rowShape{},
+		admin: newShared(con), lookup: newShared(con), rows: newShared(con), scans: newShared(con),
+		status: source.Status{State: "connecting"}, shapes: rowShapes{}, scanned: rowShapes{},
 	}, nil
 }
 
@@ -429,5 +434,6 @@ func (s *Source) Close() error {
 	s.admin.close()
 	s.lookup.close()
 	s.rows.close()
+	s.scans.close()
 	return nil
 }

@@ -34,6 +34,7 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 		return s.look(ctx, dec, t, at)
 	}
 	dec.flush = func(ctx context.Context) error { return s.emit(ctx, dec, out) }
+	s.handed.Reset()
 	s.mu.Lock()
 	s.progress = dec.shared
 	if s.acked.file == "" {
@@ -128,6 +129,7 @@ func (s *Source) read(ctx context.Context, dec *decoder, out chan<- source.Batch
 // takes it nothing is read, which makes the server wait.
 func (s *Source) emit(ctx context.Context, dec *decoder, out chan<- source.Batch) error {
 	if len(dec.batch) == 0 {
+		s.handed.Through(dec.handedOver())
 		return nil
 	}
 	if len(dec.pending) > 0 {
@@ -136,8 +138,11 @@ func (s *Source) emit(ctx context.Context, dec *decoder, out chan<- source.Batch
 		}
 		clear(dec.pending)
 	}
+	b := dec.take()
 	select {
-	case out <- dec.take():
+	case out <- b:
+		s.handed.Sent(b)
+		s.handed.Through(dec.handedOver())
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

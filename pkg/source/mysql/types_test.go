@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,6 +129,9 @@ func TestTypes(t *testing.T) {
 					t.Fatalf("%d rows, error %v", len(got.Rows), err)
 				}
 				checkTypes(t, "table", cases, at[i], got.Rows[0])
+				if whole := scanAll(t, r.Source, db.table(tables[i]), 1); len(whole) != 1 || !slices.Equal(whole[0], c.After) {
+					t.Errorf("read as a whole the table gives %+v, the log %+v", whole, c.After)
+				}
 				if got.Seq <= c.Tx.Seq {
 					t.Errorf("rows of %d promise less than the change at %d", got.Seq, c.Tx.Seq)
 				}

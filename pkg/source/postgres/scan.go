@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,39 +41,17 @@ type keyColumn struct {
 	builtin bool
 }
 
-// markAfter is how long Reached waits for the log to move by itself.
-const markAfter = 20 * time.Millisecond
-
 // marker is written to the log where nothing else is: nobody hears of it, and it makes the
 // server write what was committed without waiting for that.
 const marker = `select pg_catalog.pg_logical_emit_message(true, 'waltrigger.marker', '')`
 
-// reached is how far Run has handed over the log. Written in this order: seq, then through.
-type reached struct {
-	seq     atomic.Uint64 // Tx.Seq of the last Commit
-	through atomic.Uint64 // all before it was handed over
-}
-
-func (r *reached) reset() {
-	r.through.Store(0)
-	r.seq.Store(0)
-}
-
-// sentAll notes that all that d has read was handed over.
-func (r *reached) sentAll(d *decoder) {
-	if d.tx == nil && d.resume == nil && len(d.batch) == 0 {
-		raise(&r.through, uint64(max(d.progress, d.end.at)))
+// handedOver is the end of what was handed over of all that d has read, 0 if that is not to
+// be told.
+func (d *decoder) handedOver() uint64 {
+	if d.tx != nil || d.resume != nil || len(d.batch) > 0 {
+		return 0
 	}
-}
-
-// sent notes that b was handed over.
-func (r *reached) sent(b source.Batch) {
-	for i := len(b) - 1; i >= 0; i-- {
-		if b[i].Op == change.Commit {
-			raise(&r.seq, b[i].Tx.Seq)
-			return
-		}
-	}
+	return uint64(max(d.progress, d.end.at))
 }
 
 // Scan implements source.Scanner. The values are decoded exactly as those of the log. The
@@ -260,26 +237,15 @@ func (s *Source) about(ctx context.Context, c *pgx.Conn, t *change.Table) (about
 // keep the end of its log to itself for a while: it is then asked to write a marker, which
 // changes no table.
 func (s *Source) Reached(ctx context.Context, until uint64) (seq uint64, err error) {
-	wait, mark := time.Millisecond, time.Now().Add(markAfter)
-	for s.handed.through.Load() < until {
-		if time.Now().After(mark) {
-			mark = time.Now().Add(time.Second)
-			err := s.scanner.conn.do(ctx, func(c *pgx.Conn) error {
-				_, err := c.Exec(ctx, marker)
-				return err
-			})
-			if err != nil && ctx.Err() == nil { // a standby cannot
-				s.log.Debug("write a marker", "err", err)
-			}
+	return s.handed.Wait(ctx, until, func() {
+		err := s.scanner.conn.do(ctx, func(c *pgx.Conn) error {
+			_, err := c.Exec(ctx, marker)
+			return err
+		})
+		if err != nil && ctx.Err() == nil { // a standby cannot
+			s.log.Debug("write a marker", "err", err)
 		}
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(wait):
-		}
-		wait = min(wait*2, 10*time.Millisecond)
-	}
-	return s.handed.seq.Load(), nil
+	})
 }
 
 // sizeQuery adds up what the server believes of a table and of its partitions.

@@ -38,7 +38,7 @@ type Source struct {
 	reader    *reader // Rows and Counts
 	scanner   *scanner
 	sent      sent
-	handed    reached
+	handed    source.Handed
 	types     *typeLog
 	patience  time.Duration // of Run's goroutine: wal_sender_timeout of the next connection
 	server    atomic.Pointer[identified]
@@ -169,7 +169,7 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 	s.received.Store(0)
 	s.tip.Store(0)
 	s.sent.reset()
-	s.handed.reset()
+	s.handed.Reset()
 	watching, stop := context.WithCancel(ctx)
 	kick := make(chan error, 1)
 	done := make(chan struct{})

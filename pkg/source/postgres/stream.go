@@ -220,7 +220,7 @@ func (x *session) loop(ctx context.Context, out chan<- source.Batch) error {
 		if err := x.emit(ctx, out); err != nil {
 			return err
 		}
-		x.s.handed.sentAll(x.dec)
+		x.s.handed.Through(x.dec.handedOver())
 		select {
 		case err := <-x.kick:
 			return err
@@ -333,7 +333,7 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 	b := x.dec.take()
 	select {
 	case out <- b:
-		x.s.handed.sent(b)
+		x.s.handed.Sent(b)
 		return nil
 	default:
 	}
@@ -344,7 +344,7 @@ func (x *session) emit(ctx context.Context, out chan<- source.Batch) error {
 	for {
 		select {
 		case out <- b:
-			x.s.handed.sent(b)
+			x.s.handed.Sent(b)
 			return lost
 		case <-ctx.Done():
 			return ctx.Err()
