@@ -189,6 +189,54 @@ func newItems(t *testing.T, n int) itemDatabase {
 	}}
 }
 
+// newMySQLItems is newItems on MySQL or MariaDB.
+func newMySQLItems(t *testing.T, db *mysqlDatabase, n int) itemDatabase {
+	app := db.open(db.name)
+	t.Cleanup(func() { _ = app.Close() })
+	exec := func(q string) {
+		if _, err := app.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("CREATE TABLE item (id bigint PRIMARY KEY, v bigint NOT NULL, note text NOT NULL)")
+	exec("INSERT INTO item VALUES (0, 0, 'zero')")
+	for have := 1; have < n; have *= 2 {
+		exec(fmt.Sprintf("INSERT INTO item SELECT id + %d, 0, IF((id + %[1]d) %% 100 = 0, REPEAT(SHA2(id, 256), 40), SHA2(id, 256)) FROM item WHERE id < %d", have, min(have, n-have)))
+	}
+	exec("ANALYZE TABLE item")
+	return itemDatabase{db.url, db.name, func() (func(string) error, func()) {
+		c, err := app.Conn(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(sql string) error { _, err := c.ExecContext(context.Background(), sql); return err }, func() { _ = c.Close() }
+	}, func() map[string]string {
+		rows, err := app.Query("SELECT id, CONCAT(v, ' ', note) FROM item")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		out := map[string]string{}
+		for rows.Next() {
+			var id, row string
+			if err := rows.Scan(&id, &row); err != nil {
+				t.Fatal(err)
+			}
+			out[id] = row
+		}
+		return out
+	}}
+}
+
+// TestMySQLBackfill is TestBackfill on MySQL and MariaDB.
+func TestMySQLBackfill(t *testing.T) {
+	n, perSecond := 20_000, 500
+	if os.Getenv("WALTRIGGER_TEST_SOAK") == "1" {
+		n, perSecond = 1_000_000, 1000
+	}
+	eachMySQL(t, func(t *testing.T, db *mysqlDatabase) { testBackfill(t, newMySQLItems(t, db, n), n, perSecond) })
+}
+
 // TestBackfill makes a copy of a table that is being written to, with a kill in the middle:
 // 20,000 rows, in its long form 1,000,000 under 1,000 changes a second.
 func TestBackfill(t *testing.T) {
