@@ -174,7 +174,7 @@ func (p *process) start() {
 func (p *process) awaitSource(deadline time.Time) {
 	for time.Now().Before(deadline) {
 		log := p.log.String()
-		if strings.Contains(log, `"msg":"streaming"`) || strings.Contains(log, "trying again") || strings.Contains(log, "needs a hand") {
+		if strings.Contains(log, `"msg":"streaming"`) || strings.Contains(log, "trying again") || strings.Contains(log, "needs a hand") || strings.Contains(log, `"msg":"standing by"`) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)

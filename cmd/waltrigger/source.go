@@ -40,16 +40,17 @@ func sourceCommand(file *string) *cobra.Command {
 	adopt := step("adopt", "Go on from where an existing slot stands",
 		"adopt lets this store go on from the position that the slot's reader before\nacknowledged, for a slot that this store has never read (store_unknown_slot).\nMySQL has no slots, and nothing to adopt.",
 		daemon.Operator.Adopt)
-	var acceptGap bool
-	resync := step("resync", "Go on from now; needs --accept-gap",
-		"resync lets reading go on from now, for a source whose position is lost\n(resync_required), and makes slot and publication anew. What was committed in\nbetween is not sent: the gap is printed.",
+	var acceptGap, fill bool
+	resync := step("resync", "Go on from now; needs --accept-gap or --backfill",
+		"resync lets reading go on from now, for a source whose position is lost\n(resync_required), and makes slot and publication anew. What was committed in\nbetween is not sent: the gap is printed. With --backfill the rows that the tables\nhave by then are sent, for all triggers that are active, once the daemon runs.",
 		func(o daemon.Operator, ctx context.Context, name string) error {
-			if !acceptGap {
-				return errors.New("resync skips what was committed since the source was last read: say so with --accept-gap")
+			if acceptGap == fill {
+				return errors.New("resync skips what was committed since the source was last read: say so with --accept-gap, or have the tables' rows sent with --backfill")
 			}
-			return o.Resync(ctx, name)
+			return o.Resync(ctx, name, fill)
 		})
 	resync.Flags().BoolVar(&acceptGap, "accept-gap", false, "what was committed in between is not sent")
+	resync.Flags().BoolVar(&fill, "backfill", false, "nor is that, but then the rows of the tables as they are")
 	drop := step("drop", "Drop what was made in the database, and forget the source",
 		"drop removes from the database what waltrigger made there, of PostgreSQL the slot\nand the publication, so that nothing holds back its log, and forgets how far it\nwas read.",
 		daemon.Operator.Drop)

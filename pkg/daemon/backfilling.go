@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/backfill"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
@@ -21,8 +22,15 @@ func (t *tail) kickBackfill() {
 	}
 }
 
-// backfill works through the backfills of the source for a term.
+// backfill works through the backfills of the source for a term. Those of a source that
+// waits for an operator can still be paused and cancelled.
 func (t *tail) backfill(ctx context.Context, held *store.Held) {
+	for ctx.Err() == nil && t.running() == nil && t.halted.Load() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 	r := backfill.Runner{Source: t.name, Store: held, Sender: sender{t}, Log: t.log, Kick: t.backfillKick}
 	r.Run(ctx)
 }

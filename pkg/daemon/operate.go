@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/waltrigger/waltrigger/config"
+	"github.com/waltrigger/waltrigger/pkg/backfill"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
@@ -171,21 +172,25 @@ func (o Operator) Adopt(ctx context.Context, name string) error {
 }
 
 // Resync lets a source go on from now, with a new slot. What was committed since it was
-// last read is not sent: the gap is printed.
-func (o Operator) Resync(ctx context.Context, name string) error {
+// last read is not sent: the gap is printed. With fill the rows that its tables then have
+// are sent, once the daemon runs.
+func (o Operator) Resync(ctx context.Context, name string, fill bool) error {
 	return o.with(ctx, name, func(x operated) error {
 		active, err := x.reset(ctx)
 		if err != nil {
 			return err
 		}
-		was := cmp.Or(x.saved.Identity, "never read")
+		was, how := cmp.Or(x.saved.Identity, "never read"), "--accept-gap"
+		if fill {
+			how = "--backfill"
+		}
 		save := func(s source.State) error {
 			if s.Mark.End == "" {
 				return x.store.SaveSource(ctx, name, s)
 			}
 			return x.store.Skip(ctx, s, store.Gap{
 				Source: name, Kind: store.GapSkipped, After: x.saved.Mark.End, Before: s.Mark.End,
-				Reason: "source resync --accept-gap: server, database and slot were " + was + ", and are " + s.Identity,
+				Reason: "source resync " + how + ": server, database and slot were " + was + ", and are " + s.Identity,
 			})
 		}
 		st, seq, err := x.src.Resync(ctx, active.tables(), save)
@@ -195,12 +200,18 @@ func (o Operator) Resync(ctx context.Context, name string) error {
 		if err := active.restore(ctx, x.store, &seq); err != nil {
 			return err
 		}
+		filled := ""
+		if fill {
+			if filled, err = active.fill(ctx, x.store); err != nil {
+				return err
+			}
+		}
 		from := string(x.saved.Mark.End)
 		if from == "" {
 			from = "the beginning"
 		}
 		o.Log.Warn("gap accepted", "source", name, "after", from, "before", string(st.Mark.End), "was", x.saved.Identity, "now", st.Identity)
-		return o.say("Source %s goes on from %s. The gap: what was committed after %s and before %s was not sent; `waltrigger source list` and the API keep showing it. Start waltrigger now.", name, st.Mark.End, from, st.Mark.End)
+		return o.say("Source %s goes on from %s. The gap: what was committed after %s and before %s was not sent; `waltrigger source list` and the API keep showing it.%s Start waltrigger now.", name, st.Mark.End, from, st.Mark.End, filled)
 	})
 }
 
@@ -288,4 +299,27 @@ func (a activeOf) restore(ctx context.Context, s *store.Held, seq *uint64) error
 		}
 	}
 	return nil
+}
+
+// fill makes a backfill of all that the triggers save, in the place of those that are not
+// over: what these have sent may be older than the gap.
+func (a activeOf) fill(ctx context.Context, s *store.Held) (said string, err error) {
+	open, err := s.Open(ctx, a.source)
+	if err != nil {
+		return "", err
+	}
+	for _, j := range open {
+		if err := s.SetWish(ctx, j.ID, backfill.Cancel); err != nil {
+			return "", err
+		}
+	}
+	tables, ids := backfilled(a.source, a.records, a.holds)
+	if len(tables) == 0 {
+		return " No trigger is fired by rows that are saved: there is nothing to backfill.", nil
+	}
+	j := newJob(a.source, ids, tables)
+	if _, err := s.AddBackfill(ctx, j); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf(" Backfill %s will send the rows of %d tables as they are then; rows that were deleted in the gap stay unsaid.", j.ID, len(tables)), nil
 }

@@ -236,7 +236,7 @@ func (d *decoder) lost(format string, args ...any) error { return lost(d.name, f
 func lost(name, format string, args ...any) error {
 	return &source.HaltError{
 		State: stateResync, Reason: fmt.Sprintf(format, args...),
-		Mend: "changes in between are lost to this source: `waltrigger source resync " + name + " --accept-gap` goes on from now",
+		Mend: "changes in between are lost to this source: `waltrigger source resync " + name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
 	}
 }
 

@@ -173,7 +173,7 @@ func (s *Source) checkSlot(slot *slotInfo, database string, end, serverEnd lsn) 
 	halt := func(reason string) error {
 		return &source.HaltError{
 			State: stateResync, Reason: reason,
-			Mend: "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now",
+			Mend: "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
 		}
 	}
 	switch {
