@@ -48,10 +48,12 @@ type log struct {
 	asked  int                         // calls of Rows
 	table  *change.Table               // of rows
 	shapes map[string]*change.Table    // of single tables, instead
+	scans  chan scanned                // answers of Scan
+	ends   chan uint64                 // answers of Reached
 }
 
 func newLog() *log {
-	return &log{batches: make(chan source.Batch, 1000), fail: make(chan error, 1), rows: map[string][][]change.Value{}}
+	return &log{batches: make(chan source.Batch, 1000), fail: make(chan error, 1), rows: map[string][][]change.Value{}, scans: make(chan scanned), ends: make(chan uint64)}
 }
 
 func (l *log) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {

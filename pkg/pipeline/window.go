@@ -61,7 +61,7 @@ func (w *window) fill(s source.RowSet) {
 // due reports whether the rows, or the error, can be had now that all up to a Tx.Seq was
 // looked at.
 func (w *window) due(through uint64) bool {
-	return w.part != nil && (w.failed != nil || through+1 >= w.until)
+	return w.part != nil && (w.failed != nil || w.until > 0 && through+1 >= w.until)
 }
 
 // rows are those of the part that are there.

@@ -160,6 +160,37 @@ func TestScanTables(t *testing.T) {
 	})
 }
 
+// TestScanLacks: what the log does not carry of a row is missing in one that is read, and
+// what it carries is not.
+func TestScanLacks(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table t (id int primary key, n int, x int generated always as (n * 2) stored, v text)")
+		list := "t"
+		if db.major >= 15 {
+			list = "t (id, n)"
+		}
+		for mode, create := range map[string]string{ModeManaged: "", ModeExisting: "create publication listed for table " + list} {
+			cfg := db.config()
+			cfg.PublicationMode, cfg.Slot = mode, cfg.Slot+mode
+			if create != "" {
+				db.exec(create)
+				cfg.Publication = "listed"
+			}
+			r := start(t, cfg, &memory{}, "t")
+			db.exec("truncate t; insert into t values (1, 2, default, 'x')")
+			c := r.row()
+			for c.Op != change.Insert {
+				c = r.row()
+			}
+			got, err := r.Scan(context.Background(), source.Scan{Table: source.TableName{Schema: "public", Name: "t"}, Limit: 10})
+			if err != nil || len(got.Rows) != 1 || !slices.Equal(got.Rows[0], c.After) || !slices.Equal(got.Table.Columns, c.Table.Columns) {
+				t.Errorf("%s: the table gives %+v of %v (%v), the log %+v of %v", mode, got.Rows, got.Table.Columns, err, c.After, c.Table.Columns)
+			}
+			r.close()
+		}
+	})
+}
+
 // drain takes what comes until the test ends.
 func (r *running) drain(t *testing.T) {
 	stop, done := make(chan struct{}), make(chan struct{})
