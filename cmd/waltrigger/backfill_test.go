@@ -224,6 +224,9 @@ func newMySQLItems(t *testing.T, db *mysqlDatabase, n int) itemDatabase {
 			}
 			out[id] = row
 		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
 		return out
 	}}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -192,7 +193,15 @@ func TestLostPosition(t *testing.T) {
 	db.exec(`DROP PUBLICATION ` + p.slot)
 	db.customers(4, 4)
 	halted("resync_required")
-	mend("source", "resync", "shop", "--accept-gap")
+	hook.reset()
+	if said := mend("source", "resync", "shop", "--backfill"); !strings.Contains(said, "The gap") || !strings.Contains(said, "will send the rows of 1 tables") {
+		t.Errorf("resync said %q", said)
+	}
+	waitFor(t, "rows of the gap", func() bool { return slices.Contains(bodies(hook.requests()), "4") })
+	waitFor(t, "done", func() bool {
+		_, jobs, _ := p.call(http.MethodGet, "/api/backfills?source=shop", "")
+		return jobs["list"].([]any)[0].(map[string]any)["state"] == "done"
+	})
 	works(5)
 
 	// The store is lost: nobody's position is overwritten, until told so.
@@ -228,7 +237,7 @@ func TestLostPosition(t *testing.T) {
 	if n := db.text(`SELECT ((SELECT count(*) FROM pg_publication) + (SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1))::text`, p.slot); n != "0" {
 		t.Errorf("%s things stay behind", n)
 	}
-	for _, args := range [][]string{{"drop", "shop"}, {"adopt", "shop"}, {"adopt", "shoq"}, {"resync", "shop"}} {
+	for _, args := range [][]string{{"drop", "shop"}, {"adopt", "shop"}, {"adopt", "shoq"}, {"resync", "shop"}, {"resync", "shop", "--backfill", "--accept-gap"}} {
 		if out, stderr, code := p.cli(append([]string{"source"}, args...)...); code != 1 || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("source %v: %d %s%s, want a refusal", args, code, out, stderr)
 		}

@@ -283,8 +283,16 @@ func TestShown(t *testing.T) {
 		wish  Wish
 		want  string
 	}{
-		{Queued, Run, "queued"}, {Running, Run, "running"}, {Running, Pause, "pausing"}, {Queued, Pause, "paused"}, {Paused, Pause, "paused"},
-		{Paused, Run, "queued"}, {Running, Cancel, "cancelling"}, {Done, Run, "done"}, {Failed, Cancel, "failed"}, {Cancelled, Cancel, "cancelled"},
+		{Queued, Run, "queued"},
+		{Running, Run, "running"},
+		{Running, Pause, "pausing"},
+		{Queued, Pause, "paused"},
+		{Paused, Pause, "paused"},
+		{Paused, Run, "queued"},
+		{Running, Cancel, "cancelling"},
+		{Done, Run, "done"},
+		{Failed, Cancel, "failed"},
+		{Cancelled, Cancel, "cancelled"},
 	} {
 		if got := (&Job{Wish: c.wish, Progress: Progress{State: c.state}}).Shown(); got != c.want {
 			t.Errorf("%s, %s: %s, want %s", c.state, c.wish, got, c.want)

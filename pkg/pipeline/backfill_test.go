@@ -150,7 +150,9 @@ func TestBackfillWaitsForAnEnd(t *testing.T) {
 func TestBackfillWaitsForDeliveries(t *testing.T) {
 	run(t, func(t *testing.T, b *bench) {
 		b.receiver.set(func() {
-			b.receiver.answer = func(*sink.Message) error { return &sink.Error{Class: sink.Unavailable, Code: "down", Err: errors.New("down")} }
+			b.receiver.answer = func(*sink.Message) error {
+				return &sink.Error{Class: sink.Unavailable, Code: "down", Err: errors.New("down")}
+			}
 		})
 		done := b.fill(t.Context(), nil, 1)
 		b.log.scans <- shows(0, 0, values("1", "1", "null"), values("2", "1", "null"))
@@ -234,7 +236,9 @@ func TestBackfillEnds(t *testing.T) {
 			b := newBench(t, DefaultConfig(), deliver.DefaultConfig(), change.Mark{End: "start"})
 			b.use(hook("w", "{{ operation }} {{ instance.id }}"))
 			if b.receiver.delay = time.Second; !delivered {
-				b.receiver.answer = func(*sink.Message) error { return &sink.Error{Class: sink.Unavailable, Code: "down", Err: errors.New("down")} }
+				b.receiver.answer = func(*sink.Message) error {
+					return &sink.Error{Class: sink.Unavailable, Code: "down", Err: errors.New("down")}
+				}
 			}
 			b.start()
 			ctx, cancel := context.WithCancel(t.Context())

@@ -95,12 +95,16 @@ func TestScanKeys(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer rows.Close()
 			for rows.Next() {
 				var n string
 				if err := rows.Scan(&n); err != nil {
 					t.Fatal(err)
 				}
 				want = append(want, n)
+			}
+			if err := rows.Err(); err != nil {
+				t.Fatal(err)
 			}
 			for _, limit := range []int{1, 2} {
 				var got []string
