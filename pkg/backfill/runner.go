@@ -61,8 +61,9 @@ func (e *HoldError) Error() string { return e.Why }
 const (
 	lookEvery = time.Second // for new jobs, and for what is wanted of those that wait
 	minPart   = 16
-	firstPart = 200
+	firstPart = 100
 	maxPart   = 2000
+	maxBytes  = 4 << 20 // of a part
 	// A part should take so long: what is committed meanwhile waits behind its rows, where
 	// destinations are slow.
 	shortPart = 250 * time.Millisecond
@@ -109,25 +110,43 @@ func (r *Runner) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// turn works on the first job that can be worked on, and lets the others be seen to wait.
+// turn works on the first job that can be worked on.
 func (r *Runner) turn(ctx context.Context, jobs []Job) error {
+	if err := r.tend(ctx, jobs, ""); err != nil {
+		return err
+	}
+	for i := range jobs {
+		if j := &jobs[i]; j.Wish == Run && !j.State.Over() {
+			return r.job(ctx, j)
+		}
+	}
+	return nil
+}
+
+// tend does what is wanted of the jobs that are not worked on: all but one.
+func (r *Runner) tend(ctx context.Context, jobs []Job, but string) error {
 	for i := range jobs {
 		j := &jobs[i]
+		if j.ID == but {
+			continue
+		}
+		state := j.State
 		switch {
 		case j.Wish == Cancel:
 			if err := r.end(ctx, j, Cancelled, ""); err != nil {
 				return err
 			}
-		case j.Wish == Pause && j.State != Paused:
-			j.State, j.Detail = Paused, ""
+			continue
+		case j.Wish == Pause:
+			state = Paused
+		case but != "":
+			state = Queued
+		}
+		if state != j.State {
+			j.State, j.Detail = state, ""
 			if err := r.Store.SaveProgress(ctx, j.ID, j.Progress); err != nil {
 				return err
 			}
-		}
-	}
-	for i := range jobs {
-		if j := &jobs[i]; j.Wish == Run && !j.State.Over() {
-			return r.job(ctx, j)
 		}
 	}
 	return nil

@@ -136,7 +136,7 @@ func TestRunner(t *testing.T) {
 		if one.State != Done || two.State != Done || one.Rows() != 450 || one.Size() != 450 || one.Finished.IsZero() || one.Started.After(two.Started) {
 			t.Errorf("got %+v and %+v", one, two)
 		}
-		if want := []string{"a 0-200", "a 200-450", "b 0-0", "c 0-3"}; !slices.Equal(w.sent, want) {
+		if want := []string{"a 0-100", "a 100-300", "a 300-450", "b 0-0", "c 0-3"}; !slices.Equal(w.sent, want) {
 			t.Errorf("sent %v, want %v", w.sent, want)
 		}
 	})
@@ -178,6 +178,24 @@ func TestRunnerWishes(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if got := w.get("1"); got.State != Cancelled || got.Finished.IsZero() {
 			t.Errorf("cancelled: %+v", got)
+		}
+	})
+}
+
+// TestRunnerTends cancels and pauses jobs while another one is worked on.
+func TestRunnerTends(t *testing.T) {
+	w := &world{sizes: map[string]int{"a": 1 << 30}, slow: 100 * time.Millisecond, jobs: []Job{newTestJob("1", "a"), newTestJob("2", "a"), newTestJob("3", "a")}}
+	w.jobs[2].State = Running // by an instance that went on with another one
+	run(t, w, func() {
+		time.Sleep(3 * time.Second)
+		w.wish("2", Cancel)
+		if got := w.get("3").State; got != Queued {
+			t.Errorf("the last one is %s", got)
+		}
+		w.wish("3", Pause)
+		time.Sleep(3 * time.Second)
+		if w.get("2").State != Cancelled || w.get("3").State != Paused || w.get("1").State != Running {
+			t.Errorf("got %+v", w.jobs)
 		}
 	})
 }

@@ -14,9 +14,11 @@ import (
 type worker struct {
 	*Runner
 	job   *Job
-	limit int           // rows of the next part
-	last  time.Time     // when a part ended
-	rate  *rate.Limiter // nil: none
+	limit int       // rows of the next part
+	last  time.Time // when a part ended
+	// tended is when the other jobs were looked at.
+	tended time.Time
+	rate   *rate.Limiter // nil: none
 }
 
 // table sends the rows of one table. stop: something else is wanted, or ctx ended.
@@ -26,7 +28,7 @@ func (w *worker) table(ctx context.Context, t *Table) (stop bool, err error) {
 		if ctx.Err() != nil {
 			return true, nil
 		}
-		wish, err := w.Store.Wish(ctx, w.job.ID)
+		wish, err := w.wish(ctx)
 		if err != nil || wish != Run {
 			return true, err
 		}
@@ -41,9 +43,9 @@ func (w *worker) table(ctx context.Context, t *Table) (stop bool, err error) {
 		if w.rate != nil { // not more than a second of it at once
 			limit = max(min(limit, int(w.job.MaxRate)), 1)
 		}
-		sent, err := w.Sender.Send(ctx, Part{w.job.ID, w.job.Triggers, source.Scan{Table: t.TableName, After: t.After, Limit: limit}})
+		sent, err := w.Sender.Send(ctx, Part{w.job.ID, w.job.Triggers, source.Scan{Table: t.TableName, After: t.After, Limit: limit, Bytes: maxBytes}})
 		if err == nil {
-			w.adapt(time.Since(began), sent.Rows == limit)
+			w.adapt(time.Since(began), limit, sent)
 			wait = 0
 			if err := w.save(ctx, t, sent); err != nil {
 				return true, err
@@ -81,6 +83,21 @@ func (w *worker) table(ctx context.Context, t *Table) (stop bool, err error) {
 	}
 }
 
+// wish reads what is wanted of the job, and once a second of the others.
+func (w *worker) wish(ctx context.Context) (Wish, error) {
+	if time.Since(w.tended) > lookEvery {
+		w.tended = time.Now()
+		jobs, err := w.Store.Open(ctx, w.Source)
+		if err == nil {
+			err = w.tend(ctx, jobs, w.job.ID)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return w.Store.Wish(ctx, w.job.ID)
+}
+
 // save keeps that a part is done. Until that succeeded the part would be sent again, so it
 // is done also when ctx has ended.
 func (w *worker) save(ctx context.Context, t *Table, s Sent) error {
@@ -105,13 +122,14 @@ func (w *worker) say(ctx context.Context, detail string) error {
 	return w.Store.SaveProgress(ctx, w.job.ID, w.job.Progress)
 }
 
-// adapt makes the next part larger or smaller by how long one took. full: there were as
-// many rows as were asked for.
-func (w *worker) adapt(took time.Duration, full bool) {
+// adapt makes the next part larger or smaller by what became of one of limit rows.
+func (w *worker) adapt(took time.Duration, limit int, s Sent) {
 	switch {
+	case s.Next != nil && s.Rows < limit: // they are large, and the rest was read in vain
+		w.limit = max(s.Rows, minPart)
 	case took > longPart:
 		w.limit = max(w.limit/2, minPart)
-	case took < shortPart && full:
+	case took < shortPart && s.Rows == limit:
 		w.limit = min(w.limit*2, maxPart)
 	}
 }

@@ -22,6 +22,7 @@ type Scan struct {
 	Table TableName
 	After []string // Scanned.Next of the part before; nil: from the beginning
 	Limit int      // rows at most
+	Bytes int      // no more rows than have so many bytes together, but for the last one; 0: no limit
 }
 
 // Scanned is a part of a table. Of is not set. What the log does not carry of a row is

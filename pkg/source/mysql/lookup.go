@@ -207,12 +207,20 @@ func (sh *rowShape) read(ctx context.Context, c *sql.Conn, query string, args []
 	return sh.rows(ctx, stmt, args, out)
 }
 
-// rows takes the rows of a prepared statement, whose answer holds numbers as they are
-// stored; printed, a float would have lost digits.
+// rows is some of all.
 func (sh *rowShape) rows(ctx context.Context, stmt *sql.Stmt, args []any, out *source.RowSet) error {
+	_, err := sh.some(ctx, stmt, args, 0, out)
+	return err
+}
+
+// some takes the rows of a prepared statement, whose answer holds numbers as they are
+// stored; printed, a float would have lost digits.
+// Those are taken that have so many bytes together, or one more (0: all); cut: there were
+// others.
+func (sh *rowShape) some(ctx context.Context, stmt *sql.Stmt, args []any, most int, out *source.RowSet) (cut bool, err error) {
 	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer rows.Close()
 	got := make([]any, len(sh.cols))
@@ -220,17 +228,22 @@ func (sh *rowShape) rows(ctx context.Context, stmt *sql.Stmt, args []any, out *s
 	for i := range to {
 		to[i] = &got[i]
 	}
+	size := 0
 	for rows.Next() {
+		if most > 0 && size >= most {
+			return true, nil
+		}
 		if err := rows.Scan(to...); err != nil {
-			return err
+			return false, err
 		}
 		row := make([]change.Value, len(sh.cols))
 		for i := range sh.cols {
 			row[i] = sh.cols[i].selectedValue(got[i])
+			size += len(row[i].Text)
 		}
 		out.Rows = append(out.Rows, row)
 	}
-	return rows.Err()
+	return false, rows.Err()
 }
 
 // selectedValue makes of a column that was selected the value that the log gives.

@@ -44,7 +44,16 @@ func (s *Source) Scan(ctx context.Context, q source.Scan) (out source.Scanned, e
 			return err
 		}
 		out.Table = sh.table
-		take := func(lock string) error { return sh.read(ctx, c, query+lock, args, &out.RowSet) }
+		cut := false
+		take := func(lock string) error {
+			stmt, err := c.PrepareContext(ctx, query+lock)
+			if err != nil {
+				return err
+			}
+			defer stmt.Close()
+			cut, err = sh.some(ctx, stmt, args, q.Bytes, &out.RowSet)
+			return err
+		}
 		if srv.mariadb {
 			out.Seq, out.Until, err = s.askMariaDB(ctx, c, srv, func() error { return take("") })
 		} else {
@@ -57,7 +66,9 @@ func (s *Source) Scan(ctx context.Context, q source.Scan) (out source.Scanned, e
 			delete(s.scanned, q.Table) // perhaps it changed just now
 			return unreadable(q.Table, err)
 		}
-		out.Next = sh.next(q, out.Rows)
+		if cut || len(out.Rows) == q.Limit {
+			out.Next = sh.next(out.Rows[len(out.Rows)-1])
+		}
 		return nil
 	})
 	if err != nil {
@@ -150,13 +161,10 @@ func rekeyed(t source.TableName) error {
 	return &source.TableError{Table: t, Reason: "its primary key was changed while its rows were read", Mend: "begin anew"}
 }
 
-// next is the place of the last row, names and texts, nil if there are no more.
-func (sh *rowShape) next(q source.Scan, rows [][]change.Value) (next []string) {
-	if len(rows) < q.Limit {
-		return nil
-	}
+// next is the place of a row, names and texts.
+func (sh *rowShape) next(row []change.Value) (next []string) {
 	for _, name := range sh.def.Key {
-		next = append(next, name, rows[len(rows)-1][sh.table.Lookup(name)].Text)
+		next = append(next, name, row[sh.table.Lookup(name)].Text)
 	}
 	return next
 }

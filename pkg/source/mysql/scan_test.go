@@ -149,6 +149,33 @@ func TestScanTables(t *testing.T) {
 	})
 }
 
+// TestScanBytes: rows that are large come in small parts.
+func TestScanBytes(t *testing.T) {
+	everywhere(t, func(t *testing.T, db *testDB) {
+		db.exec("create table t (id int primary key, v mediumtext)")
+		for i := range 30 {
+			db.exec(fmt.Sprintf("insert into t values (%d, repeat('x', 100000))", i))
+		}
+		r := start(t, db, "t")
+		r.drain(t)
+		q := source.Scan{Table: db.table("t"), Limit: 100, Bytes: 1 << 20}
+		var sizes []int
+		for {
+			got, err := r.Scan(context.Background(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes = append(sizes, len(got.Rows))
+			if q.After = got.Next; got.Next == nil {
+				break
+			}
+		}
+		if !slices.Equal(sizes, []int{11, 11, 8}) {
+			t.Errorf("parts of %v rows", sizes)
+		}
+	})
+}
+
 // TestScanShowsTheLog: rows show all that was read of the log, with names for transactions
 // and without, and the end of the log is reached although nobody writes.
 func TestScanShowsTheLog(t *testing.T) {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -74,7 +75,7 @@ func (s *Source) read(ctx context.Context, q source.Query, build func(*shape, so
 		if err != nil {
 			return err
 		}
-		res, seq, until, err := s.ask(ctx, c, build(sh, q), params)
+		res, seq, until, err := s.ask(ctx, c, build(sh, q), params, 0)
 		if err != nil {
 			delete(s.reader.shapes, q.Table) // perhaps it changed just now
 			return err
@@ -92,15 +93,16 @@ const (
 // moment before the server lets others see it. So the query goes after one for a
 // snapshot, and is asked again if that does not show all that was sent; it shows what
 // the snapshot shows, and perhaps more, but nothing that is in the log behind until,
-// which is asked for last. All three go in one round trip.
-func (s *Source) ask(ctx context.Context, c *pgx.Conn, sql string, params [][]byte) (res *pgconn.Result, seq, until lsn, err error) {
+// which is asked for last. All three go in one round trip. Of the rows those are kept that
+// have so many bytes together, or one more (0: all).
+func (s *Source) ask(ctx context.Context, c *pgx.Conn, sql string, params [][]byte, most int) (res *pgconn.Result, seq, until lsn, err error) {
 	for deadline := time.Now().Add(unseenFor); ; {
 		newest := s.sent.newest()
 		var b pgconn.Batch
 		b.ExecParams(snapshotQuery, nil, nil, nil, nil)
 		b.ExecParams(sql, params, nil, nil, nil)
 		b.ExecParams(tipQuery, nil, nil, nil, nil)
-		all, err := c.PgConn().ExecBatch(ctx, &b).ReadAll()
+		all, err := results(c.PgConn().ExecBatch(ctx, &b), most)
 		if err != nil {
 			return nil, 0, 0, err
 		}
@@ -123,6 +125,31 @@ func (s *Source) ask(ctx context.Context, c *pgx.Conn, sql string, params [][]by
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// results reads all results to their ends, and keeps so many bytes of rows of each.
+func results(m *pgconn.MultiResultReader, most int) ([]*pgconn.Result, error) {
+	if most <= 0 {
+		return m.ReadAll()
+	}
+	var out []*pgconn.Result
+	for m.NextResult() {
+		rr, res, size := m.ResultReader(), &pgconn.Result{}, 0
+		for rr.NextRow() {
+			if size >= most {
+				continue
+			}
+			row := make([][]byte, len(rr.Values()))
+			for i, v := range rr.Values() { // they are good until the next row
+				row[i] = bytes.Clone(v)
+				size += len(v)
+			}
+			res.Rows = append(res.Rows, row)
+		}
+		res.CommandTag, res.Err = rr.Close()
+		out = append(out, res)
+	}
+	return out, m.Close()
 }
 
 func (sh *shape) decode(res *pgconn.Result, out *source.RowSet) error {

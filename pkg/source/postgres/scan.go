@@ -77,7 +77,7 @@ func (s *Source) Scan(ctx context.Context, q source.Scan) (out source.Scanned, e
 		if err != nil {
 			return err
 		}
-		res, seq, until, err := s.ask(ctx, c, sql, params)
+		res, seq, until, err := s.ask(ctx, c, sql, params, q.Bytes)
 		if err != nil {
 			delete(s.scanner.shapes, q.Table) // perhaps it changed just now
 			return unreadable(q.Table, err)
@@ -149,7 +149,7 @@ func rekeyed(t source.TableName) error {
 
 // next is the place of the last row of res, names and texts, nil if there are no more.
 func (sh *shape) next(q source.Scan, key []keyColumn, res *pgconn.Result) (next []string) {
-	if len(res.Rows) < q.Limit {
+	if n := int(res.CommandTag.RowsAffected()); n < q.Limit && n == len(res.Rows) {
 		return nil
 	}
 	last := res.Rows[len(res.Rows)-1]

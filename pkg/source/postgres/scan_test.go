@@ -160,6 +160,30 @@ func TestScanTables(t *testing.T) {
 	})
 }
 
+// TestScanBytes: rows that are large come in small parts.
+func TestScanBytes(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table t (id int primary key, v text); insert into t select i, repeat('x', 100000) from generate_series(1, 30) i")
+		s := newSource(t, db.config())
+		defer s.Close()
+		q := source.Scan{Table: source.TableName{Schema: "public", Name: "t"}, Limit: 100, Bytes: 1 << 20}
+		var sizes []int
+		for {
+			got, err := s.Scan(context.Background(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes = append(sizes, len(got.Rows))
+			if q.After = got.Next; got.Next == nil {
+				break
+			}
+		}
+		if !slices.Equal(sizes, []int{11, 11, 8}) {
+			t.Errorf("parts of %v rows", sizes)
+		}
+	})
+}
+
 // TestScanLacks: what the log does not carry of a row is missing in one that is read, and
 // what it carries is not.
 func TestScanLacks(t *testing.T) {
