@@ -47,6 +47,7 @@ func (p *process) ends(id, state string) map[string]any {
 const itemTrigger = `{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"public","model_name":%q}],"webhooks":[{"url":%q}]%s}`
 
 func TestBackfillCommands(t *testing.T) {
+	t.Parallel()
 	db, hook := newDatabase(t), newTableCopy(t)
 	db.exec(itemTable + "; CREATE TABLE keyless (id int)")
 	db.fillItems(3000)
@@ -130,6 +131,7 @@ func TestBackfillCommands(t *testing.T) {
 // TestBackfillSays: what is sent of a row is what the log says of one that is inserted, but
 // for the operation, by an id of its own.
 func TestBackfillSays(t *testing.T) {
+	t.Parallel()
 	db, hook := newDatabase(t), newReceiver(t)
 	db.exec(itemTable + "; ALTER TABLE item REPLICA IDENTITY FULL; INSERT INTO myapp_customer (name, email) VALUES ('O''Brien', 'o@example.com'); INSERT INTO myapp_product (name, description) VALUES ('Bär', '')")
 	p := startDaemon(t, db.url, loopback)
@@ -177,6 +179,7 @@ func TestBackfillSays(t *testing.T) {
 
 // TestBackfillTroubles: what a backfill meets on its way does not end in silence.
 func TestBackfillTroubles(t *testing.T) {
+	t.Parallel()
 	db, hook := newDatabase(t), newReceiver(t)
 	db.exec(itemTable + "; CREATE TABLE other (id int PRIMARY KEY)")
 	db.fillItems(6000)
@@ -224,6 +227,24 @@ func TestBackfillTroubles(t *testing.T) {
 		t.Errorf("got %v", job)
 	}
 
+	// Columns come and go; the key stays.
+	id = p.create(fmt.Sprintf(itemTrigger, "item", hook.URL, `,"payload":"{{ instance|json }}"`))["id"]
+	job = p.backfill(id, `{"max_rate":3000}`)
+	waitFor(t, "rows", func() bool { return rowsOf(p.job(job)) > 100 })
+	hook.reset()
+	db.exec("ALTER TABLE item ADD extra int DEFAULT 7, DROP note; UPDATE item SET v = 1 WHERE id % 2 = 0; ALTER TABLE item RENAME v TO w")
+	p.ends(job, "done")
+	if last := hook.requests(); !strings.Contains(last[len(last)-1].Body, `"extra":7`) || strings.Contains(last[len(last)-1].Body, `"note"`) {
+		t.Errorf("at last %s", last[len(last)-1].Body)
+	}
+	job = p.backfill(id, `{"max_rate":500}`)
+	waitFor(t, "rows", func() bool { return rowsOf(p.job(job)) > 100 })
+	db.exec("ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (w, id)")
+	if got := p.ends(job, "failed"); !strings.Contains(fmt.Sprint(got["detail"]), "primary key") {
+		t.Errorf("got %v", got)
+	}
+	p.call(http.MethodDelete, fmt.Sprintf("/api/action-triggers/%v", id), "")
+
 	// A table is dropped under it; the other one is read to its end.
 	job = p.backfill(both, `{"max_rate":500}`)
 	waitFor(t, "rows", func() bool { return rowsOf(p.job(job)) > 100 })
@@ -241,6 +262,7 @@ func TestBackfillTroubles(t *testing.T) {
 
 // TestBackfillRestarts: a stop in the middle repeats nothing.
 func TestBackfillRestarts(t *testing.T) {
+	t.Parallel()
 	db, hook := newDatabase(t), newTableCopy(t)
 	db.exec(itemTable)
 	db.fillItems(20000)
@@ -262,6 +284,7 @@ func TestBackfillRestarts(t *testing.T) {
 
 // TestBackfillTakeOver: another instance goes on with it.
 func TestBackfillTakeOver(t *testing.T) {
+	t.Parallel()
 	x := newPair(t, "")
 	db, hook := x.db, newTableCopy(t)
 	db.exec(itemTable)

@@ -105,19 +105,21 @@ func (c *tableCopy) differs(table map[string]string) string {
 type itemWriters struct {
 	wg   sync.WaitGroup
 	stop chan struct{}
-	done [4]int
+	done [writers]int
 }
+
+const writers = 16
 
 // itemStatement is what a writer does next, on ids below n of the one with the number w.
 func itemStatement(w, n, v int) string {
-	id := rand.IntN(n/4)*4 + w
+	id := rand.IntN(n/writers)*writers + w
 	switch rand.IntN(20) {
 	case 0, 1:
-		return fmt.Sprintf("INSERT INTO item (id, v, note) VALUES (%d, %d, 'new')", n+v*4+w, v)
+		return fmt.Sprintf("INSERT INTO item (id, v, note) VALUES (%d, %d, 'new')", n+v*writers+w, v)
 	case 2:
 		return fmt.Sprintf("DELETE FROM item WHERE id = %d", id)
 	case 3: // to another key, below or above
-		return fmt.Sprintf("UPDATE item SET id = %d, v = %d WHERE id = %d", (rand.IntN(n/4)*4+w)+2*n*rand.IntN(2), v, id)
+		return fmt.Sprintf("UPDATE item SET id = %d, v = %d WHERE id = %d", rand.IntN(n/writers)*writers+w+writers*n*rand.IntN(2), v, id)
 	case 4:
 		return fmt.Sprintf("UPDATE item SET note = 'changed %d', v = %d WHERE id = %d", v, v, id)
 	}
@@ -132,7 +134,7 @@ func (x *itemWriters) run(n, perSecond int, connect func() (exec func(sql string
 		exec, end := connect()
 		x.wg.Go(func() {
 			defer end()
-			tick := time.NewTicker(time.Second * time.Duration(len(x.done)) / time.Duration(perSecond))
+			tick := time.NewTicker(time.Second * writers / time.Duration(perSecond))
 			defer tick.Stop()
 			for v := 1; ; v++ {
 				select {
@@ -171,6 +173,10 @@ func newItems(t *testing.T, n int) itemDatabase {
 	db.exec("ANALYZE item")
 	return itemDatabase{db.url, "public", func() (func(string) error, func()) {
 		c := db.connect()
+		// What is committed so is seen before the log can be read that far.
+		if _, err := c.Exec(context.Background(), "SET synchronous_commit = off"); err != nil {
+			t.Fatal(err)
+		}
 		return func(sql string) error { _, err := c.Exec(context.Background(), sql); return err }, func() { _ = c.Close(context.Background()) }
 	}, func() map[string]string {
 		rows, err := db.Query(context.Background(), "SELECT id::text, v || ' ' || note FROM item")
