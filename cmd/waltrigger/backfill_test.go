@@ -297,7 +297,7 @@ func testBackfill(t *testing.T, db itemDatabase, n, perSecond int) {
 	}
 	hook.mu.Lock()
 	defer hook.mu.Unlock()
-	t.Logf("%d rows and %d changes in %s: %d read (%.0f/s), %d read again after the kill, %d changes sent", len(table), changes, took.Round(time.Millisecond), hook.reads, float64(hook.reads)/took.Seconds(), hook.again, hook.live)
+	t.Logf("%d rows and %d changes (%.0f/s) in %s: %d read (%.0f/s), %d read again after the kill, %d changes sent", len(table), changes, float64(changes)/took.Seconds(), took.Round(time.Millisecond), hook.reads, float64(hook.reads)/took.Seconds(), hook.again, hook.live)
 	if diff != "" || hook.failed != nil || len(hook.stale) > 0 {
 		t.Errorf("the copy differs: %s\nstale: %v\nfailed: %v", diff, hook.stale, hook.failed)
 	}

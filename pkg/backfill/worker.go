@@ -13,67 +13,36 @@ import (
 // worker works on one job.
 type worker struct {
 	*Runner
-	job   *Job
-	limit int       // rows of the next part
-	last  time.Time // when a part ended
-	// tended is when the other jobs were looked at.
-	tended time.Time
+	job    *Job
+	limit  int           // rows of the next part
+	last   time.Time     // when a part ended
+	tended time.Time     // when the other jobs were looked at
 	rate   *rate.Limiter // nil: none
 }
 
 // table sends the rows of one table. stop: something else is wanted, or ctx ended.
 func (w *worker) table(ctx context.Context, t *Table) (stop bool, err error) {
 	wait := time.Duration(0)
-	for {
-		if ctx.Err() != nil {
-			return true, nil
-		}
+	for ctx.Err() == nil {
 		wish, err := w.wish(ctx)
 		if err != nil || wish != Run {
 			return true, err
 		}
-		if t.After == nil && t.Rows == 0 {
-			t.Size = -1
-			if n, err := w.Sender.Size(ctx, t.TableName); err == nil {
-				t.Size = n
-			}
-		}
-		began := time.Now()
-		limit := w.limit
-		if w.rate != nil { // not more than a second of it at once
-			limit = max(min(limit, int(w.job.MaxRate)), 1)
-		}
-		sent, err := w.Sender.Send(ctx, Part{w.job.ID, w.job.Triggers, source.Scan{Table: t.TableName, After: t.After, Limit: limit, Bytes: maxBytes}})
+		sent, err := w.send(ctx, t)
 		if err == nil {
-			w.adapt(time.Since(began), limit, sent)
-			wait = 0
-			if err := w.save(ctx, t, sent); err != nil {
-				return true, err
-			}
-			if t.Over {
-				return false, nil
+			if err := w.save(ctx, t, sent); err != nil || t.Over {
+				return false, err
 			}
 			w.pace(ctx, sent.Rows)
+			wait = 0
 			continue
 		}
 		hold := (*HoldError)(nil)
-		table := (*source.TableError)(nil)
-		switch {
-		case ctx.Err() != nil:
-			return true, nil
-		case errors.Is(err, ErrAgain):
-			w.limit = max(w.limit/2, minPart)
-			w.Log.Debug("backfill reads rows once more", "source", w.Source, "backfill", w.job.ID, "table", t.String(), "rows", w.limit)
-		case errors.As(err, &hold) && hold.Over:
+		if errors.As(err, &hold) && hold.Over {
 			return true, w.end(ctx, w.job, Cancelled, hold.Why)
-		case errors.As(err, &table):
-			t.Over, t.Error = true, table.Error()
-			w.Log.Error("backfill cannot read a table to its end", "source", w.Source, "backfill", w.job.ID, "table", t.String(), "rows", t.Rows, "err", err)
-			return false, w.Store.SaveProgress(ctx, w.job.ID, w.job.Progress)
-		default:
-			if err := w.say(ctx, err.Error()); err != nil {
-				return true, err
-			}
+		}
+		if err := w.failed(ctx, t, err); err != nil || t.Over {
+			return false, err
 		}
 		wait = min(max(2*wait, 50*time.Millisecond), maxWait)
 		if hold != nil {
@@ -81,6 +50,44 @@ func (w *worker) table(ctx context.Context, t *Table) (stop bool, err error) {
 		}
 		w.wait(ctx, wait)
 	}
+	return true, nil
+}
+
+// send sends the next part of a table.
+func (w *worker) send(ctx context.Context, t *Table) (Sent, error) {
+	if t.After == nil {
+		if n, err := w.Sender.Size(ctx, t.TableName); err == nil {
+			t.Size = n
+		}
+	}
+	limit := w.limit
+	if w.rate != nil { // not more than a second of it at once
+		limit = max(min(limit, int(w.job.MaxRate)), 1)
+	}
+	began := time.Now()
+	sent, err := w.Sender.Send(ctx, Part{w.job.ID, w.job.Triggers, source.Scan{Table: t.TableName, After: t.After, Limit: limit, Bytes: maxBytes}})
+	if err == nil {
+		w.adapt(time.Since(began), limit, sent)
+	}
+	return sent, err
+}
+
+// failed takes in why a part was not sent: it is tried again, unless the table is over.
+func (w *worker) failed(ctx context.Context, t *Table, err error) error {
+	table := (*source.TableError)(nil)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case errors.Is(err, ErrAgain):
+		w.limit = max(w.limit/2, minPart)
+		w.Log.Debug("backfill reads rows once more", "source", w.Source, "backfill", w.job.ID, "table", t.String(), "rows", w.limit)
+		return nil
+	case errors.As(err, &table):
+		t.Over, t.Error = true, table.Error()
+		w.Log.Error("backfill cannot read a table to its end", "source", w.Source, "backfill", w.job.ID, "table", t.String(), "rows", t.Rows, "err", err)
+		return w.Store.SaveProgress(ctx, w.job.ID, w.job.Progress)
+	}
+	return w.say(ctx, err.Error())
 }
 
 // wish reads what is wanted of the job, and once a second of the others.

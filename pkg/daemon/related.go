@@ -206,3 +206,14 @@ func (t *tail) proven(ctx context.Context, tables []source.TableName, words []st
 	}
 	return out
 }
+
+// union puts the tables of more behind tables, each once.
+func union(tables, more []source.TableName) []source.TableName {
+	out := slices.Clone(tables)
+	for _, t := range more {
+		if !slices.Contains(tables, t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}

@@ -409,17 +409,6 @@ func (t *tail) publish(ctx context.Context) error {
 	return err
 }
 
-// union puts the tables of more behind tables, each once.
-func union(tables, more []source.TableName) []source.TableName {
-	out := slices.Clone(tables)
-	for _, t := range more {
-		if !slices.Contains(tables, t) {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
 func (t *tail) notReady() error {
 	if halt := t.halted.Load(); halt != nil {
 		return halt
