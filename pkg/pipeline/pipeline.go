@@ -343,9 +343,9 @@ func (p *Pipeline) plan(t *change.Table) *plan {
 	return pl
 }
 
-// save writes the mark to the store once a second, then lets the source forget what is
-// before it: in this order, or a crash between the two would leave a store that is
-// behind the log it can still read.
+// save writes the mark to the store once a second, or as soon as half the window waits for
+// that, then lets the source forget what is before it: in this order, or a crash between
+// the two would leave a store that is behind the log it can still read.
 func (p *Pipeline) save(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -353,6 +353,7 @@ func (p *Pipeline) save(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-p.ledger.Due():
 		case <-tick.C:
 		}
 		if err := p.saveMark(ctx); err != nil && ctx.Err() == nil {
@@ -368,7 +369,7 @@ func (p *Pipeline) save(ctx context.Context) {
 }
 
 func (p *Pipeline) saveMark(ctx context.Context) error {
-	m, moved := p.ledger.Mark()
+	m, moved, upTo := p.ledger.Mark()
 	p.m.inFlight.Set(float64(p.ledger.InFlight()))
 	if !moved && p.state.Mark == m {
 		return nil
@@ -381,6 +382,7 @@ func (p *Pipeline) saveMark(ctx context.Context) error {
 		return fmt.Errorf("save position of %s: %w", p.name, err)
 	}
 	p.state = s
+	p.ledger.Saved(upTo)
 	if m.End != "" {
 		p.src.Ack(m.End)
 	}
