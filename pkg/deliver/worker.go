@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/sink"
 )
 
@@ -72,6 +73,7 @@ func (w *worker) send(q *Destination, target Target, now time.Time) []error {
 	var errs []error
 	if len(w.msgs) > 0 {
 		errs = s.send(ctx, w.msgs, d.cfg.MaySend)
+		failpoint.Hit("deliver.sent")
 	}
 	if whole {
 		return errs

@@ -14,6 +14,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -210,6 +211,7 @@ func (p *Pipeline) match(ctx context.Context, batches <-chan source.Batch) error
 			continue
 		}
 		b, held = p.whole(b, late || !open)
+		failpoint.Hit("pipeline.read")
 		if err := p.batch(ctx, b); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -378,9 +380,11 @@ func (p *Pipeline) saveMark(ctx context.Context) error {
 	s.Mark = m
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	failpoint.Hit("pipeline.save")
 	if err := p.store.SaveSource(ctx, p.name, s); err != nil {
 		return fmt.Errorf("save position of %s: %w", p.name, err)
 	}
+	failpoint.Hit("pipeline.saved")
 	p.state = s
 	p.ledger.Saved(upTo)
 	if m.End != "" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 )
 
 var _ deliver.Store = (*Store)(nil)
@@ -39,6 +40,7 @@ func (s *Store) settle(ctx context.Context, tx *transaction, c *deliver.Changes)
 		if _, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+list(len(ids)), numbers(ids)...); err != nil {
 			return err
 		}
+		failpoint.Hit("store.done")
 	}
 	for i := range c.Bury {
 		if err := s.bury(ctx, tx, &c.Bury[i], c.Strip); err != nil {
@@ -89,6 +91,7 @@ func (s *Store) insertDeliveries(ctx context.Context, tx *transaction, ds []*del
 		if _, err := tx.ExecContext(ctx, tx.d.insertNew("deliveries", deliveryColumns, len(some)), args...); err != nil {
 			return err
 		}
+		failpoint.Hit("store.parked")
 	}
 	return nil
 }

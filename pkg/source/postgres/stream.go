@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
@@ -385,6 +386,9 @@ func (x *session) send(now time.Time) error {
 	_ = x.conn.SetWriteDeadline(now.Add(writeTimeout))
 	if _, err := x.conn.Write(b); err != nil {
 		return fmt.Errorf("send status: %w", err)
+	}
+	if acked != x.sentAck {
+		failpoint.Hit("source.acked")
 	}
 	x.sent, x.sentAck, x.sentRecv = now, acked, received
 	return nil
