@@ -79,7 +79,12 @@ ALTER TABLE ledger REPLICA IDENTITY FULL;`
 
 func newDatabase(t *testing.T) *database {
 	t.Helper()
-	admin := service(t, "WALTRIGGER_TEST_POSTGRES")
+	return newDatabaseOn(t, service(t, "WALTRIGGER_TEST_POSTGRES"))
+}
+
+// newDatabaseOn gives one on the server whose administrator has that url.
+func newDatabaseOn(t *testing.T, admin string) *database {
+	t.Helper()
 	ctx := context.Background()
 	c, err := pgx.Connect(ctx, admin)
 	if err != nil {

@@ -35,11 +35,17 @@ func newServer(t *testing.T) *server {
 
 func (s *server) run(verb string) string {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join("..", "..", "scripts", "services", "postgres.sh"), verb)
-	cmd.Env = append(os.Environ(), "PG_MAJOR=15", "PG_INSTANCE="+s.instance, "PG_PORT="+s.port)
+	return script(s.t, "postgres", []string{"PG_MAJOR=15", "PG_INSTANCE=" + s.instance, "PG_PORT=" + s.port}, verb)
+}
+
+// script runs one of scripts/services and gives what it prints.
+func script(t *testing.T, name string, env []string, verb string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join("..", "..", "scripts", "services", name+".sh"), verb)
+	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.Output()
 	if err != nil {
-		s.t.Fatalf("postgres.sh %s: %v", verb, err)
+		t.Fatalf("%s.sh %s: %v", name, verb, err)
 	}
 	return strings.TrimSpace(string(out))
 }
