@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -92,77 +91,4 @@ func TestStoreUnreachable(t *testing.T) {
 	if _, out, _ := p.call(http.MethodGet, "/api/action-triggers", ""); len(out["list"].([]any)) != 1 {
 		t.Errorf("a refused trigger is stored: %v", out)
 	}
-}
-
-// TestDiskFull: a full disk under the store holds up reading, loses nothing and is left
-// behind by itself.
-func TestDiskFull(t *testing.T) {
-	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Log("only root may mount a small file system")
-		return
-	}
-	db, hook := newDatabase(t), newReceiver(t)
-	disk := t.TempDir()
-	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(disk, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	p := newDaemon(t, db.url, loopback)
-	p.rewrite("sqlite:"+filepath.Join(p.dir, "store.db"), "sqlite:"+filepath.Join(disk, "store.db"))
-	p.start()
-	t.Cleanup(func() { // before the disk goes
-		if p.cmd != nil {
-			p.kill()
-		}
-	})
-	p.create(fmt.Sprintf(ledgerTrigger, hook.URL))
-	l := newLedger(t)
-	l.write(db, 4, 700)
-	for range 3 {
-		arriving := len(hook.requests())
-		waitFor(t, "delivered", func() bool { return len(hook.requests()) > arriving })
-		fill := filepath.Join(disk, "fill")
-		f, err := os.Create(fill)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for block := make([]byte, 1<<12); ; {
-			if _, err := f.Write(block); err != nil {
-				break
-			}
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-		after := db.text(`SELECT pg_current_wal_lsn()::text`)
-		waitFor(t, "unready", func() bool { return strings.Contains(p.ready(), "disk is full") })
-		waitFor(t, "stalled", func() bool { return strings.Contains(fmt.Sprint(p.source()["detail"]), "does not take the position") })
-		status, out, _ := p.call(http.MethodPost, "/api/action-triggers", simple("customer", "x", hook.URL))
-		if status != http.StatusServiceUnavailable || out["code"] != "store_unavailable" {
-			t.Errorf("created on a full disk: %d %v", status, out)
-		}
-		if p.passed(db, after) {
-			t.Error("acknowledged what was not saved")
-		}
-		if err := os.Remove(fill); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, "saved again", func() bool { return p.passed(db, after) })
-		if strings.Contains(p.ready(), "disk is full") {
-			waitFor(t, "ready", func() bool { return !strings.Contains(p.ready(), "disk is full") })
-		}
-	}
-	l.stop()
-	v := l.settled(t, hook)
-	t.Logf("%+v", v)
-	if v.wrong()+v.duplicates != 0 || v.committed < 200 {
-		t.Errorf("%+v, want nothing lost, reordered, invented or repeated", v)
-	}
-	p.stop()
-	p.start() // the file is whole
 }
