@@ -74,11 +74,17 @@ CREATE TABLE myapp_customer (id bigserial PRIMARY KEY, name varchar(255) NOT NUL
 CREATE TABLE myapp_product (id bigserial PRIMARY KEY, name varchar(255) NOT NULL, description text NOT NULL);
 CREATE TABLE myapp_sale (id bigserial PRIMARY KEY, customer_id bigint NOT NULL REFERENCES myapp_customer DEFERRABLE INITIALLY DEFERRED,
 	product_id bigint NOT NULL REFERENCES myapp_product DEFERRABLE INITIALLY DEFERRED, quantity integer NOT NULL);
-CREATE TABLE ledger (id bigserial PRIMARY KEY, k int NOT NULL, seq int NOT NULL);`
+CREATE TABLE ledger (id bigserial PRIMARY KEY, k int NOT NULL, seq int NOT NULL);
+ALTER TABLE ledger REPLICA IDENTITY FULL;`
 
 func newDatabase(t *testing.T) *database {
 	t.Helper()
-	admin := service(t, "WALTRIGGER_TEST_POSTGRES")
+	return newDatabaseOn(t, service(t, "WALTRIGGER_TEST_POSTGRES"))
+}
+
+// newDatabaseOn gives one on the server whose administrator has that url.
+func newDatabaseOn(t *testing.T, admin string) *database {
+	t.Helper()
 	ctx := context.Background()
 	c, err := pgx.Connect(ctx, admin)
 	if err != nil {
@@ -151,6 +157,7 @@ type request struct {
 	Method, Path string
 	Header       http.Header
 	Body         string
+	at           time.Time
 }
 
 // receiver is an endpoint for webhooks whose answers a test decides.
@@ -179,7 +186,7 @@ func newReceiverAt(t *testing.T, address string) *receiver {
 		if err != nil {
 			return // the daemon was killed
 		}
-		req := request{q.Method, q.URL.RequestURI(), q.Header, string(body)}
+		req := request{q.Method, q.URL.RequestURI(), q.Header, string(body), time.Now()}
 		r.mu.Lock()
 		r.got = append(r.got, req)
 		answer := r.answer
@@ -203,6 +210,16 @@ func (r *receiver) requests() []request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.got)
+}
+
+func (r *receiver) arrivals() []arrival { return arrived(r.requests()) }
+
+func arrived(got []request) []arrival {
+	out := make([]arrival, len(got))
+	for i, q := range got {
+		out[i] = arrival{q.Body, q.Header.Get("Webhook-Id"), q.at}
+	}
+	return out
 }
 
 func (r *receiver) reset() {

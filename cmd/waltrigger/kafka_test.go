@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +11,17 @@ import (
 // consumer reads a topic of one partition from its start.
 type consumer struct {
 	sarama.PartitionConsumer
+}
+
+// newKafka starts a broker of the test's own, which listens for what comes through a proxy
+// as well (KAFKA_BEHIND), and gives its address.
+func newKafka(t *testing.T, behind string) string {
+	t.Helper()
+	service(t, "WALTRIGGER_TEST_KAFKA") // where there is one there are the script's needs
+	env := []string{fmt.Sprintf("KAFKA_INSTANCE=t%d", time.Now().UnixNano()), "KAFKA_BEHIND=" + behind}
+	t.Cleanup(func() { script(t, "kafka", env, "wipe") })
+	script(t, "kafka", env, "start")
+	return script(t, "kafka", env, "brokers")
 }
 
 type message struct {

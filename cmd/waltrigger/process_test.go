@@ -31,6 +31,7 @@ type process struct {
 	slot   string
 	token  string
 	env    []string // besides the test's own
+	binary string
 	cmd    *exec.Cmd
 	log    *logText
 	exited chan error
@@ -66,7 +67,7 @@ func startDaemon(t *testing.T, databaseURL, extra string) *process {
 // newDaemon writes the configuration and starts nothing yet.
 func newDaemon(t *testing.T, databaseURL, extra string) *process {
 	t.Helper()
-	p := &process{t: t, dir: t.TempDir(), log: &logText{}}
+	p := &process{t: t, dir: t.TempDir(), log: &logText{}, binary: binary}
 	p.api, p.ops = freeAddress(t), freeAddress(t)
 	p.config, p.slot = filepath.Join(p.dir, "waltrigger.yaml"), fmt.Sprintf("slot_%d", time.Now().UnixNano())
 	slot := ""
@@ -183,7 +184,7 @@ func (p *process) awaitSource(deadline time.Time) {
 
 func (p *process) launch() {
 	p.t.Helper()
-	p.cmd = exec.Command(binary, "run", "-c", p.config)
+	p.cmd = exec.Command(p.binary, "run", "-c", p.config)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = p.log, p.log, append(environment(), p.env...)
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)

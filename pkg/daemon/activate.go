@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
@@ -264,6 +265,7 @@ func (s *triggers) activateNow(ctx context.Context, id int64, a *activation) err
 		if err := t.publish(ctx); concerns(err, names) {
 			return fmt.Errorf("publish tables of %s: %w", src, err)
 		}
+		failpoint.Hit("daemon.published")
 		seqs[src], err = t.source().Barrier(ctx, names, func(blockers string) {
 			if a.report(blockers); !a.awaited {
 				s.note(ctx, id, a.revision, blockers, nil)

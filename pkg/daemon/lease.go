@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
 	"github.com/waltrigger/waltrigger/pkg/store"
 )
@@ -205,6 +206,7 @@ func (l *leader) take(ctx context.Context, leases []store.Lease) (*term, error) 
 	if err := l.store.TakeLeases(ctx, holder, leases); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("daemon.leased")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.holder, l.epochs = holder, map[string]int64{}

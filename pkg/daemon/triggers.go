@@ -11,6 +11,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/api"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
 	"github.com/waltrigger/waltrigger/pkg/sink/shadow"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -179,6 +180,7 @@ func (s *triggers) create(ctx context.Context, t *trigger.Trigger, from trigger.
 	if err := s.change(ctx, func() error { return s.store.CreateTrigger(ctx, &r) }); err != nil {
 		return r, err
 	}
+	failpoint.Hit("daemon.stored")
 	id, revision := r.Trigger.ID, r.Revision
 	r, err = s.activate(ctx, r, o)
 	if err != nil && !errors.As(err, new(*lateError)) { // the source went away in the meantime: as if it had been asked first

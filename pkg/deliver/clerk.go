@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 )
 
 // clerk is the only one that writes to the store and loads from it, so that what it loads
@@ -238,6 +240,7 @@ func (c *clerk) write(notes []note) {
 			time.Sleep(min(wait, 100*time.Millisecond))
 		}
 	}
+	failpoint.Hit("deliver.written")
 	for _, b := range changes.Bury {
 		c.bytes.Add(-b.Bytes)
 		c.kept[Dead].Add(b.Bytes)
@@ -372,6 +375,7 @@ func (c *clerk) loadSome(ctx context.Context, q *Destination, most int, after, e
 		if rows, err = c.store.Load(ctx, ids); err != nil {
 			return err
 		}
+		failpoint.Hit("deliver.loaded")
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -21,6 +21,9 @@ type Delivery struct {
 	Event []byte
 	// Origin is what the message was rendered from, if that is kept.
 	Origin []byte
+	// Damage says why what the store gave back of it is not what was written. It is dead
+	// then, whatever the schedule says.
+	Damage error
 	// Mended: the message was rendered from Event since it was stored.
 	Mended bool
 	// Row is the row that it is about.

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/sink"
 )
 
@@ -223,6 +224,7 @@ func (q *Destination) work() {
 		began := time.Now()
 		errs := w.send(q, target, began)
 		q.settle(&w, errs, began)
+		failpoint.Hit("deliver.settled")
 		if h != nil && len(w.accepted) > 0 && h.until.Load() != 0 {
 			h.up()
 		}

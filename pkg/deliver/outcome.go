@@ -143,7 +143,7 @@ func (q *Destination) single(d *Delivery, err *sink.Error) {
 		return
 	}
 	wait, again := retry(q.schedule(), d.Refusals)
-	if again {
+	if again && d.Damage == nil {
 		q.set(d, time.Now().Add(max(wait, err.RetryAfter)))
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/sink"
 )
 
@@ -72,6 +73,7 @@ func (w *worker) send(q *Destination, target Target, now time.Time) []error {
 	var errs []error
 	if len(w.msgs) > 0 {
 		errs = s.send(ctx, w.msgs, d.cfg.MaySend)
+		failpoint.Hit("deliver.sent")
 	}
 	if whole {
 		return errs
@@ -82,6 +84,9 @@ func (w *worker) send(q *Destination, target Target, now time.Time) []error {
 // CodeRender is the code of a message that could not be rendered.
 const CodeRender = "render"
 
+// CodeDamaged is the code of a message that the store does not have as it was.
+const CodeDamaged = "damaged"
+
 // errNothing stands for a message that turned out not to be sent.
 var errNothing = errors.New("nothing to send")
 
@@ -90,6 +95,9 @@ var errNoTime = errors.New("rendering the deliveries beside it took too long")
 
 // prepare makes d ready to be sent; until limits what is rendered late.
 func (q *Destination) prepare(ctx context.Context, d *Delivery, target Target, until time.Time) error {
+	if d.Damage != nil {
+		return &sink.Error{Class: sink.Permanent, Code: CodeDamaged, Err: d.Damage}
+	}
 	if d.Event != nil {
 		if time.Now().After(until) {
 			return &sink.Error{Class: sink.Rejected, Code: CodeRender, Err: errNoTime}

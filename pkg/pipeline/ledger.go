@@ -11,20 +11,23 @@ import (
 // Ledger turns deliveries that end in any order into a mark that only moves over an
 // unbroken prefix of the log.
 //
-//	log order:  [e1 2 left] [e2 done] [commit A] [e3 done] [commit B] …
-//	             ^ head: the mark stands before e1, whatever follows is done
+//	log order:  [e0 done] [e1 2 left] [e2 done] [commit A] [e3 done] [commit B] …
+//	             ^ kept: the saved mark stands before e0
+//	                       ^ head: the mark stands before e1, whatever follows is done
 //
 // An entry is opened by the reader's goroutine, in log order; Done may be called by
-// any goroutine. Entries between head and tail are the window: what may be delivered
+// any goroutine. Entries between kept and tail are the window: what may be delivered
 // a second time after a crash.
 type Ledger struct {
 	mu      sync.Mutex
 	ring    []entry
+	kept    uint64 // number of the oldest entry behind the saved mark
 	head    uint64 // number of the oldest entry that is not finished
 	tail    uint64 // number of the next entry
 	mark    change.Mark
 	moved   bool          // mark changed since the last call of Mark
-	room    chan struct{} // closed and replaced when the head moves while somebody waits
+	due     chan struct{} // holds one: much of the window waits for the mark to be saved
+	room    chan struct{} // closed and replaced when kept moves while somebody waits
 	waiting bool
 	events  uint64 // entries with deliveries between head and tail
 	stopped atomic.Bool
@@ -44,7 +47,7 @@ func NewLedger(from change.Mark, window int) *Ledger {
 	for size < window {
 		size *= 2
 	}
-	return &Ledger{ring: make([]entry, size), mark: from, room: make(chan struct{})}
+	return &Ledger{ring: make([]entry, size), mark: from, due: make(chan struct{}, 1), room: make(chan struct{})}
 }
 
 // Open adds the row change ordinal of tx, with its number of deliveries; 0 records
@@ -66,7 +69,7 @@ func (l *Ledger) add(ctx context.Context, e entry) (uint64, error) {
 		l.mu.Unlock()
 		return 0, nil
 	}
-	for l.tail-l.head == uint64(len(l.ring)) {
+	for l.tail-l.kept == uint64(len(l.ring)) {
 		l.waiting = true
 		room := l.room
 		l.mu.Unlock()
@@ -82,18 +85,21 @@ func (l *Ledger) add(ctx context.Context, e entry) (uint64, error) {
 	l.tail++
 	if e.counted {
 		l.events++
-	} else if n == l.head {
-		l.advance()
 	}
 	l.mu.Unlock()
 	return n, nil
 }
 
-// merge puts e, if it has no deliveries, in the place of an entry before it that has
-// none either, so that what concerns no trigger does not fill the window; l.mu is held.
+// merge passes e, if it has no deliveries, where all before it is done, or else puts it in
+// the place of an entry before it that has none either, so that what concerns no trigger
+// does not fill the window; l.mu is held.
 func (l *Ledger) merge(e entry) bool {
-	if e.counted || l.tail == l.head {
+	if e.counted {
 		return false
+	}
+	if l.tail == l.head {
+		l.pass(&e)
+		return true
 	}
 	last := &l.ring[(l.tail-1)&uint64(len(l.ring)-1)]
 	if last.counted || !e.commit && last.tx != e.tx {
@@ -129,35 +135,56 @@ func (l *Ledger) advance() {
 		if e.pending > 0 {
 			break
 		}
-		if e.commit {
-			// A Commit never stands inside another transaction, so it hides no part
-			// of one that is done.
-			l.mark = change.Mark{End: e.tx.End}
-		} else {
-			l.mark.Tx, l.mark.Done = e.tx.Position, e.ordinal
-		}
+		l.pass(e)
 		if e.counted {
 			l.events--
 		}
 		e.tx = nil
 		l.head++
-		l.moved = true
 	}
-	if l.waiting && l.tail-l.head < uint64(len(l.ring)) {
+	if l.head-l.kept >= uint64(len(l.ring)/2) {
+		select {
+		case l.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// pass moves the mark over e; l.mu is held.
+func (l *Ledger) pass(e *entry) {
+	if e.commit {
+		// A Commit never stands inside another transaction, so it hides no part
+		// of one that is done.
+		l.mark = change.Mark{End: e.tx.End}
+	} else {
+		l.mark.Tx, l.mark.Done = e.tx.Position, e.ordinal
+	}
+	l.moved = true
+}
+
+// Mark returns how far everything is done, whether that changed since the last call, and
+// what Saved is to be told once it is saved.
+func (l *Ledger) Mark() (m change.Mark, moved bool, upTo uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	moved, l.moved = l.moved, false
+	return l.mark, moved, l.head
+}
+
+// Saved says that a mark survives a crash: what is before it comes no more.
+func (l *Ledger) Saved(upTo uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = upTo
+	if l.waiting && l.tail-l.kept < uint64(len(l.ring)) {
 		l.waiting = false
 		close(l.room)
 		l.room = make(chan struct{})
 	}
 }
 
-// Mark returns how far everything is done, and whether that changed since the last
-// call.
-func (l *Ledger) Mark() (m change.Mark, moved bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	moved, l.moved = l.moved, false
-	return l.mark, moved
-}
+// Due holds a value when the mark is to be saved soon, or the window is full.
+func (l *Ledger) Due() <-chan struct{} { return l.due }
 
 // InFlight is the number of events whose deliveries are not all behind the mark.
 func (l *Ledger) InFlight() int {

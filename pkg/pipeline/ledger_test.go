@@ -28,7 +28,7 @@ func open(t *testing.T, l *Ledger, x *change.Tx, ordinal uint32, deliveries int)
 
 func wantMark(t *testing.T, l *Ledger, want change.Mark) {
 	t.Helper()
-	if got, _ := l.Mark(); got != want {
+	if got, _, _ := l.Mark(); got != want {
 		t.Errorf("mark %+v, want %+v", got, want)
 	}
 }
@@ -86,6 +86,14 @@ func TestLedgerWaitsWhenTheWindowIsFull(t *testing.T) {
 		default:
 		}
 		l.Done(first)
+		synctest.Wait()
+		select {
+		case <-opened:
+			t.Fatal("opened before what is done was saved: after a crash more than the window would come again")
+		case <-l.Due():
+		}
+		_, _, upTo := l.Mark()
+		l.Saved(upTo)
 		if n := <-opened; n != 2 {
 			t.Errorf("entry %d, want 2", n)
 		}
@@ -130,7 +138,7 @@ func TestLedgerNeverPassesAnUndoneDelivery(t *testing.T) {
 					want = it.mark
 				}
 			}
-			if got, _ := l.Mark(); got != want {
+			if got, _, _ := l.Mark(); got != want {
 				t.Fatalf("mark %+v, want %+v", got, want)
 			}
 			if len(open) == 0 {
@@ -149,5 +157,31 @@ func BenchmarkLedger(b *testing.B) {
 	for b.Loop() {
 		n, _ := l.Open(context.Background(), x, 1, 1)
 		l.Done(n)
+		select {
+		case <-l.Due():
+			_, _, upTo := l.Mark()
+			l.Saved(upTo)
+		default:
+		}
 	}
+}
+
+// TestLedgerPassesWhatConcernsNobody: changes without deliveries take no room, saved or not.
+func TestLedgerPassesWhatConcernsNobody(t *testing.T) {
+	l := NewLedger(change.Mark{}, 2)
+	for i := range 10 {
+		open(t, l, tx(i), 1, 0)
+		if err := l.Commit(t.Context(), tx(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantMark(t, l, change.Mark{End: "end9"})
+	held := open(t, l, tx(10), 1, 1)
+	for i := range 10 {
+		if err := l.Commit(t.Context(), tx(10+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Done(held)
+	wantMark(t, l, change.Mark{End: "end19"})
 }

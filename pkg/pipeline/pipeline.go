@@ -14,6 +14,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -232,6 +233,7 @@ func (p *Pipeline) match(ctx context.Context, batches <-chan source.Batch) error
 			continue
 		}
 		b, held = p.whole(b, late || !open)
+		failpoint.Hit("pipeline.read")
 		if err := p.batch(ctx, b); err != nil {
 			return unless(ctx, err)
 		}
@@ -376,9 +378,9 @@ func (p *Pipeline) plan(t *change.Table) *plan {
 	return pl
 }
 
-// save writes the mark to the store once a second, then lets the source forget what is
-// before it: in this order, or a crash between the two would leave a store that is
-// behind the log it can still read.
+// save writes the mark to the store once a second, or as soon as half the window waits for
+// that, then lets the source forget what is before it: in this order, or a crash between
+// the two would leave a store that is behind the log it can still read.
 func (p *Pipeline) save(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -386,6 +388,7 @@ func (p *Pipeline) save(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-p.ledger.Due():
 		case <-tick.C:
 		}
 		if err := p.saveMark(ctx); err != nil && ctx.Err() == nil {
@@ -401,7 +404,7 @@ func (p *Pipeline) save(ctx context.Context) {
 }
 
 func (p *Pipeline) saveMark(ctx context.Context) error {
-	m, moved := p.ledger.Mark()
+	m, moved, upTo := p.ledger.Mark()
 	p.m.inFlight.Set(float64(p.ledger.InFlight()))
 	if !moved && p.state.Mark == m {
 		return nil
@@ -410,10 +413,13 @@ func (p *Pipeline) saveMark(ctx context.Context) error {
 	s.Mark = m
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	failpoint.Hit("pipeline.save")
 	if err := p.store.SaveSource(ctx, p.name, s); err != nil {
 		return fmt.Errorf("save position of %s: %w", p.name, err)
 	}
+	failpoint.Hit("pipeline.saved")
 	p.state = s
+	p.ledger.Saved(upTo)
 	if m.End != "" {
 		p.src.Ack(m.End)
 	}

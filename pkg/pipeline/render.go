@@ -9,6 +9,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source"
@@ -206,6 +207,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		if enqueueErr != nil {
 			return begun, enqueueErr
 		}
+		failpoint.Hit("pipeline.enqueued")
 		begun = true
 	}
 	return begun, nil

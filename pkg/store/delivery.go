@@ -2,13 +2,16 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"strings"
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/deliver"
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 )
 
 var _ deliver.Store = (*Store)(nil)
@@ -18,7 +21,7 @@ var deliveryColumns = []string{
 	"id", "destination", "trigger_id", "source", "state", "sent_at", "bare", "row_table", "row_key", "lanes", "lane1", "lane2", "of_table", "barrier",
 	"refusals", "next_at", "attempts", "parked_at", "failed_at", "failure", "code", "error", "tries",
 	"message_id", "signal_name", "model", "committed_at", "content_type", "ordering_key", "key_hash", "size",
-	"unrendered", "sealed", "rendered", "body", "event",
+	"unrendered", "sealed", "content_sum", "rendered", "body", "event",
 }
 
 // Settle implements deliver.Store. Doing it twice does no harm: a commit may be in doubt.
@@ -39,6 +42,7 @@ func (s *Store) settle(ctx context.Context, tx *transaction, c *deliver.Changes)
 		if _, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+list(len(ids)), numbers(ids)...); err != nil {
 			return err
 		}
+		failpoint.Hit("store.done")
 	}
 	for i := range c.Bury {
 		if err := s.bury(ctx, tx, &c.Bury[i], c.Strip); err != nil {
@@ -54,7 +58,7 @@ func (s *Store) settle(ctx context.Context, tx *transaction, c *deliver.Changes)
 }
 
 // stripped is what of a delivery is set to keep nothing of what it says.
-const stripped = `, bare = 1, unrendered = 0, sealed = '', rendered = '[]', body = '', event = NULL`
+const stripped = `, bare = 1, unrendered = 0, sealed = '', content_sum = 0, rendered = '[]', body = '', event = NULL`
 
 func (s *Store) bury(ctx context.Context, tx *transaction, b *deliver.Burial, strip bool) error {
 	err := tx.QueryRowContext(ctx, `SELECT COALESCE(sum(size), 0) FROM deliveries WHERE destination = ? AND state = 0`, b.Destination).Scan(&b.Bytes)
@@ -84,11 +88,12 @@ func (s *Store) insertDeliveries(ctx context.Context, tx *transaction, ds []*del
 			args = append(args, int64(d.ID), d.Destination, d.Trigger, d.Source, int(d.State), micros(d.SentAt), flag(d.Bare), d.Row.Table, nonNil(d.Row.Key), d.NLane, int64(d.Lanes[0]), int64(d.Lanes[1]), int64(d.Table), flag(d.Barrier),
 				d.Refusals, micros(d.NextAt), d.Attempts, micros(d.ParkedAt), micros(d.FailedAt), d.Class, d.Code, d.Error, tries(d),
 				d.Message.ID, d.Message.Signal, d.Message.Model, micros(d.Message.Committed), d.Message.ContentType, nonNil(d.Message.Key), keyHash(string(d.Row.Key)), d.Bytes(),
-				flag(d.Event != nil), b.sealed, b.rendered, b.body, b.event)
+				flag(d.Event != nil), b.sealed, b.sum, b.rendered, b.body, b.event)
 		}
 		if _, err := tx.ExecContext(ctx, tx.d.insertNew("deliveries", deliveryColumns, len(some)), args...); err != nil {
 			return err
 		}
+		failpoint.Hit("store.parked")
 	}
 	return nil
 }
@@ -107,15 +112,28 @@ func (s *Store) putBack(ctx context.Context, tx *transaction, d *deliver.Deliver
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET content_type = ?, ordering_key = ?, size = ?, bare = ?, unrendered = ?, sealed = ?, rendered = ?, body = ?, event = ? WHERE id = ?`,
-		d.Message.ContentType, nonNil(d.Message.Key), d.Bytes(), flag(d.Bare), flag(d.Event != nil), b.sealed, b.rendered, b.body, b.event, int64(d.ID))
+	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET content_type = ?, ordering_key = ?, size = ?, bare = ?, unrendered = ?, sealed = ?, content_sum = ?, rendered = ?, body = ?, event = ? WHERE id = ?`,
+		d.Message.ContentType, nonNil(d.Message.Key), d.Bytes(), flag(d.Bare), flag(d.Event != nil), b.sealed, b.sum, b.rendered, b.body, b.event, int64(d.ID))
 	return err
 }
 
 // sealedBody is what of a delivery may be sealed.
 type sealedBody struct {
 	sealed                string
+	sum                   int64 // of what the others hold in clear
 	rendered, body, event []byte
+}
+
+// add makes the sum of b, which is in clear and belongs to d.
+func (b *sealedBody) add(d *deliver.Delivery) int64 {
+	h := fnv.New64a()
+	for _, part := range [][]byte{[]byte(d.Message.ID), []byte(d.Message.ContentType), d.Message.Key, b.rendered, b.body, b.event} {
+		var n [8]byte
+		binary.LittleEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write(part)
+	}
+	return max(int64(h.Sum64()>>1), 1) // 0 says that there is none
 }
 
 func (s *Store) sealBody(d *deliver.Delivery) (b sealedBody, err error) {
@@ -128,7 +146,7 @@ func (s *Store) sealBody(d *deliver.Delivery) (b sealedBody, err error) {
 			return b, fmt.Errorf("encode what was rendered: %w", err)
 		}
 	}
-	if b.sealed == "" {
+	if b.sum = b.add(d); b.sealed == "" {
 		return b, nil
 	}
 	at := fmt.Sprintf("deliveries/%d/", d.ID)
@@ -139,6 +157,7 @@ func (s *Store) sealBody(d *deliver.Delivery) (b sealedBody, err error) {
 	return b, nil
 }
 
+// openBody gives d what b holds. An error says that it is not what was stored.
 func (s *Store) openBody(d *deliver.Delivery, b sealedBody, unrendered bool) error {
 	if b.sealed != "" {
 		at := fmt.Sprintf("deliveries/%d/", d.ID)
@@ -151,10 +170,13 @@ func (s *Store) openBody(d *deliver.Delivery, b sealedBody, unrendered bool) err
 			}
 			plain, err := s.keys.Open(nil, *f.b, at+f.name)
 			if err != nil {
-				return damaged("delivery %d: %s %w", d.ID, f.name, err)
+				return fmt.Errorf("%s %w", f.name, err)
 			}
 			*f.b = plain
 		}
+	}
+	if b.sum != 0 && b.sum != b.add(d) {
+		return errors.New("it is not what was written: the store's file, or its disk, is damaged")
 	}
 	d.Message.Body = b.body
 	if unrendered {
@@ -164,7 +186,7 @@ func (s *Store) openBody(d *deliver.Delivery, b sealedBody, unrendered bool) err
 	}
 	if len(b.rendered) > 2 { // []
 		if err := json.Unmarshal(b.rendered, &d.Rendered); err != nil {
-			return damaged("delivery %d: read what was rendered: %w", d.ID, err)
+			return fmt.Errorf("read what was rendered: %w", err)
 		}
 	}
 	return nil

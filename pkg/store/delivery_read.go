@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/waltrigger/waltrigger/pkg/deliver"
@@ -74,7 +75,7 @@ func (s *Store) Load(ctx context.Context, ids []uint64) ([]*deliver.Delivery, er
 func (s *Store) List(ctx context.Context, f *deliver.Filter) ([]*deliver.Delivery, error) {
 	columns := strings.Join(deliveryColumns, ", ")
 	if f.Brief {
-		columns = strings.Replace(columns, "sealed, rendered, body, event", "'', '', '', NULL", 1)
+		columns = strings.Replace(columns, "sealed, content_sum, rendered, body, event", "'', 0, '', '', NULL", 1)
 	}
 	condition, args := where(f)
 	var out []*deliver.Delivery
@@ -106,7 +107,7 @@ func (s *Store) scanDelivery(rows *sql.Rows) (*deliver.Delivery, error) {
 	err := rows.Scan(&id, &d.Destination, &d.Trigger, &d.Source, &d.State, &sent, &d.Bare, &d.Row.Table, &d.Row.Key, &d.NLane, &lane1, &lane2, &table, &d.Barrier,
 		&d.Refusals, &next, &d.Attempts, &parked, &failed, &d.Class, &d.Code, &d.Error, &tried,
 		&m.ID, &m.Signal, &m.Model, &committed, &m.ContentType, &m.Key, &hash, &size,
-		&unrendered, &b.sealed, &b.rendered, &b.body, &b.event)
+		&unrendered, &b.sealed, &b.sum, &b.rendered, &b.body, &b.event)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +116,11 @@ func (s *Store) scanDelivery(rows *sql.Rows) (*deliver.Delivery, error) {
 	d.NextAt, d.ParkedAt, d.FailedAt, m.Committed = fromMicros(next), fromMicros(parked), fromMicros(failed), fromMicros(committed)
 	if tried != "" {
 		if err := json.Unmarshal([]byte(tried), &d.Tries); err != nil {
-			return nil, damaged("delivery %d: read its attempts: %w", id, err)
+			d.Damage = fmt.Errorf("read its attempts: %w", err)
 		}
 	}
-	return d, s.openBody(d, b, unrendered)
+	if err := s.openBody(d, b, unrendered); err != nil {
+		d.Damage = err
+	}
+	return d, nil
 }

@@ -3,11 +3,14 @@ package store
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 )
 
 // Migrations are named NNNN_what.<dialect>.sql; a number may have nothing to do in some
@@ -55,8 +58,14 @@ func migrate(ctx context.Context, db *pool) error {
 	if has > knows {
 		return fmt.Errorf("the schema has version %d and this program knows up to %d: a newer waltrigger wrote it; run that one, or give this one a store of its own", has, knows)
 	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate schema from version %d to %d: %w", has, knows, err)
+	for {
+		_, err := p.UpByOne(ctx)
+		if errors.Is(err, goose.ErrNoNextVersion) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("migrate schema from version %d to %d: %w", has, knows, err)
+		}
+		failpoint.Hit("store.migrated")
 	}
-	return nil
 }

@@ -46,6 +46,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	if err := checkHeader(path); err != nil {
 		return err
 	}
+	unclean := hasLog(path)
 	// A commit must survive a power cut: FULL syncs the log at each one.
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
 		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
@@ -62,6 +63,11 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	}
 	if err := claim(ctx, write, path); err != nil {
 		return err
+	}
+	if unclean {
+		if err := checkPages(ctx, write, path); err != nil {
+			return err
+		}
 	}
 	if err := migrate(ctx, s.write); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -136,6 +142,33 @@ func checkHeader(path string) error {
 		return fmt.Errorf("%s is not a SQLite database; name another file", path)
 	}
 	return nil
+}
+
+// hasLog reports whether the last process that had path open did not close it.
+func hasLog(path string) bool {
+	info, err := os.Stat(path + "-wal")
+	return err == nil && info.Size() > 0
+}
+
+// maxCheck bounds the file that is checked as a whole at the start, bytes: it is to be
+// read within a second.
+const maxCheck = 256 << 20
+
+// checkPages refuses a file that a machine that went down left damaged, rather than find
+// out in the middle.
+func checkPages(ctx context.Context, db *sql.DB, path string) error {
+	if info, err := os.Stat(path); err != nil || info.Size() > maxCheck {
+		return err
+	}
+	var said string
+	if err := db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&said); err != nil {
+		said = err.Error()
+	}
+	if said == "ok" {
+		return nil
+	}
+	return fmt.Errorf("%s is damaged (%s): put a copy of it in its place; or move it away, with %[1]s-wal and %[1]s-shm: then its triggers and what is parked in it are lost, and `waltrigger source adopt` says where to go on",
+		path, strings.Join(strings.Fields(said), " "))
 }
 
 // sameFile returns a check that path still leads to the file that it leads to now.

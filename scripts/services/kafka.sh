@@ -6,6 +6,8 @@
 #   KAFKA_INSTANCE  a name for a server of its own beside the tests'  (default none)
 #   KAFKA_PORT      its port   (default 24092, or the next free one; controller: its own)
 #   KAFKA_HEAP      Java heap                                          (default 384m)
+#   KAFKA_BEHIND    PORT:ADDRESS: listens at PORT as well, for clients that come through a
+#                   proxy at ADDRESS
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 check_system
@@ -42,14 +44,18 @@ XML
 }
 
 properties() { # PORT CONTROLLER
+  local more= advertised= map=
+  if [ -n "${KAFKA_BEHIND:-}" ]; then
+    more=",BEHIND://127.0.0.1:${KAFKA_BEHIND%%:*}" advertised=",BEHIND://${KAFKA_BEHIND#*:}" map=",BEHIND:PLAINTEXT"
+  fi
   cat <<CONF
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$2
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2
-advertised.listeners=PLAINTEXT://127.0.0.1:$1
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$1$more,CONTROLLER://127.0.0.1:$2
+advertised.listeners=PLAINTEXT://127.0.0.1:$1$advertised
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT$map
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$d/data
 num.partitions=3

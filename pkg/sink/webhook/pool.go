@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +62,11 @@ func (p *pool) do(ctx context.Context, q *request, deadline time.Time) (response
 }
 
 func (p *pool) exchange(ctx context.Context, c *conn, q *request, deadline time.Time) (response, error) {
+	began := time.Now()
 	r, err := c.exchange(ctx, q, deadline)
+	if err != nil && r.unanswered {
+		p.doubt(c.key, began)
+	}
 	if err != nil || r.last {
 		c.Close()
 		return r, err
@@ -119,6 +124,23 @@ func (p *pool) put(c *conn) {
 	if p.sweep == nil {
 		p.sweep = time.AfterFunc(idleTime/2, p.clean)
 	}
+}
+
+// doubt closes what is idle since before then: a request was not answered, and if the way
+// to the host is lost the others would find out one by one, each after its time-out.
+func (p *pool) doubt(key hostKey, then time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.hosts[key]
+	if list == nil {
+		return
+	}
+	n := 0 // the longest idle stand first
+	for n < len(*list) && (*list)[n].since.Before(then) {
+		(*list)[n].Close()
+		n++
+	}
+	*list = slices.Delete(*list, 0, n)
 }
 
 // clean closes what was idle for too long.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -339,6 +340,37 @@ func TestStaleConnection(t *testing.T) {
 	checkError(t, send(t, s, message(r.URL)), sink.Unavailable, sink.CodeReset)
 	if n := len(r.Requests()); n != 3 {
 		t.Errorf("%d requests", n)
+	}
+}
+
+// TestLostWay: after a request without an answer the other idle connections, over which as
+// little may come through, are not tried one by one.
+func TestLostWay(t *testing.T) {
+	r := sinktest.NewReceiver(t)
+	s, n := newSink(t, nil)
+	var wg sync.WaitGroup
+	r.Fault(func(int, *http.Request) sinktest.Fault { return sinktest.Fault{Delay: 100 * time.Millisecond} })
+	for range 3 {
+		wg.Go(func() {
+			if err := send(t, s, message(r.URL)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n.Open() != 3 {
+		t.Fatalf("%d connections", n.Open())
+	}
+	n.Stall()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	checkError(t, s.Send(ctx, []*sink.Message{message(r.URL)})[0], sink.Unavailable, sink.CodeTimeout)
+	if n.Open() != 0 {
+		t.Errorf("%d connections are kept", n.Open())
+	}
+	n.Heal()
+	if err := send(t, s, message(r.URL)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -24,7 +24,7 @@ type SlotStatus struct {
 // Slot asks the server for the slot. It changes nothing.
 func (s *Source) Slot(ctx context.Context) (SlotStatus, error) {
 	out := SlotStatus{Name: s.cfg.Slot}
-	err := s.admin.do(ctx, func(c *pgx.Conn) error {
+	err := s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		slot, err := readSlot(ctx, c, s.cfg.Slot)
 		if err != nil || slot == nil {
 			return err
@@ -76,7 +76,7 @@ type operated struct {
 // operate looks at the server and calls f, unless somebody reads the slot.
 func (s *Source) operate(ctx context.Context, f func(operated) error) error {
 	var o operated
-	err := s.admin.do(ctx, func(c *pgx.Conn) (err error) {
+	err := s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
 		if _, err = checkServer(ctx, c); err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (s *Source) dropSlot(ctx context.Context, o operated, first func() error) e
 	if err := first(); err != nil || o.slot == nil {
 		return err
 	}
-	return s.admin.do(ctx, func(c *pgx.Conn) error {
+	return s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		if _, err := c.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", s.cfg.Slot); err != nil && sqlState(err) != "42704" {
 			return fmt.Errorf("drop replication slot %s: %w", s.cfg.Slot, err)
 		}
@@ -183,7 +183,7 @@ func (s *Source) Drop(ctx context.Context) error {
 		if err := s.dropSlot(ctx, o, func() error { return nil }); err != nil {
 			return err
 		}
-		return s.admin.do(ctx, func(c *pgx.Conn) error { return s.dropPublication(ctx, c) })
+		return s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error { return s.dropPublication(ctx, c) })
 	})
 }
 

@@ -51,7 +51,7 @@ order by 3`
 func (s *Source) Barrier(ctx context.Context, tables []source.TableName, waiting func(blockers string)) (seq uint64, err error) {
 	var holders []holder
 	var standby bool
-	err = s.admin.do(ctx, func(c *pgx.Conn) error {
+	err = s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		if err := c.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (s *Source) Barrier(ctx context.Context, tables []source.TableName, waiting
 	last := ""
 	for wait := 5 * time.Millisecond; len(holders) > 0; wait = min(2*wait, 250*time.Millisecond) {
 		var blockers []string
-		err = s.admin.do(ctx, func(c *pgx.Conn) error {
+		err = s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 			holders, blockers, err = look(ctx, c, holders)
 			return err
 		})
@@ -93,7 +93,7 @@ func (s *Source) Barrier(ctx context.Context, tables []source.TableName, waiting
 		}
 	}
 	var at string
-	err = s.admin.do(ctx, func(c *pgx.Conn) error {
+	err = s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		return c.QueryRow(ctx, "select "+insertEnd+"::text").Scan(&at)
 	})
 	if err != nil {

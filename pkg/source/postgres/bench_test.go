@@ -60,7 +60,7 @@ func saleRelation(oid uint32) message {
 func offline(tb testing.TB, from change.Mark) *decoder {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
-	nothing := func(context.Context, func(*pgx.Conn) error) error { return nil } // as if every table were gone
+	nothing := func(context.Context, func(context.Context, *pgx.Conn) error) error { return nil } // as if every table were gone
 	rels := &relations{types: newTypes(newTypeLog(func(string, string) {})), lookup: nothing, known: map[uint32]*relation{}}
 	d, err := newDecoder(from, rels, rules{}, func() {}, log)
 	if err != nil {

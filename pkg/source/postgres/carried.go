@@ -36,7 +36,7 @@ from unnest(@schemas::text[], @tables::text[]) with ordinality w(s, t, n) order 
 func (s *Source) Carried(ctx context.Context, tables []source.TableName) ([]string, error) {
 	schemas, names := split(tables)
 	var out []string
-	err := s.admin.do(ctx, func(c *pgx.Conn) error {
+	err := s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, carriedQuery, pgx.NamedArgs{"publication": s.cfg.Publication, "schemas": schemas, "tables": names})
 		if err != nil {
 			return err

@@ -59,7 +59,7 @@ where k.contype = 'f' and not exists(select from pg_catalog.pg_constraint w wher
 // Tables implements source.Catalog.
 func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
 	var out []source.TableInfo
-	err := s.admin.ask(ctx, func(c *pgx.Conn) error {
+	err := s.admin.ask(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		p, err := s.readPublication(ctx, c)
 		if err != nil {
 			return err

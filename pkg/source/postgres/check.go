@@ -19,7 +19,7 @@ const retained = 1 << 30
 // what follows cannot be asked.
 func (s *Source) Check(ctx context.Context) []source.Finding {
 	c := &check{s: s}
-	if err := s.admin.ask(ctx, func(conn *pgx.Conn) error { return c.server(ctx, conn) }); err != nil {
+	if err := s.admin.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error { return c.server(ctx, conn) }); err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}
@@ -35,7 +35,7 @@ func (s *Source) Check(ctx context.Context) []source.Finding {
 	}
 	c.add(source.LevelOK, "the role may replicate", "")
 	for _, look := range []func(context.Context, *pgx.Conn) error{c.slot, c.publication, c.tables, c.access, c.types} {
-		if err := s.admin.ask(ctx, func(conn *pgx.Conn) error { return look(ctx, conn) }); err != nil {
+		if err := s.admin.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error { return look(ctx, conn) }); err != nil {
 			c.fail(err)
 		}
 	}

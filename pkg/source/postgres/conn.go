@@ -20,8 +20,16 @@ import (
 )
 
 const (
-	connectTimeout = 10 * time.Second
+	connectTimeout = 5 * time.Second
 	appName        = "waltrigger"
+
+	// useTimeout ends a use of a connection whose other end is gone without a word: more
+	// than the server's own statement_timeout.
+	useTimeout = 20 * time.Second
+	// A connection that nobody has used for idleTime is asked first whether it is still
+	// one, for at most pingTimeout.
+	idleTime    = 2 * time.Second
+	pingTimeout = 3 * time.Second
 )
 
 // DialFunc opens the connections of a source.
@@ -181,6 +189,7 @@ type shared struct {
 	connector connector
 	turn      chan struct{} // holds one token
 	conn      *pgx.Conn
+	used      time.Time
 }
 
 func newShared(c connector) *shared {
@@ -191,8 +200,8 @@ func newShared(c connector) *shared {
 
 var errClosed = errors.New("source is closed")
 
-// do runs f with the connection. f must not keep it.
-func (s *shared) do(ctx context.Context, f func(*pgx.Conn) error) error {
+// do runs f with the connection, under a context that ends soon. f must not keep it.
+func (s *shared) do(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	select {
 	case _, open := <-s.turn:
 		if !open {
@@ -201,7 +210,15 @@ func (s *shared) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { s.turn <- struct{}{} }()
+	ctx, cancel := context.WithTimeout(ctx, useTimeout)
+	defer func() {
+		cancel()
+		s.used = time.Now()
+		s.turn <- struct{}{}
+	}()
+	if s.conn != nil && time.Since(s.used) > idleTime {
+		ping(ctx, s.conn)
+	}
 	if s.conn == nil || s.conn.IsClosed() {
 		conn, err := s.connector.sql(ctx)
 		if err != nil {
@@ -209,14 +226,21 @@ func (s *shared) do(ctx context.Context, f func(*pgx.Conn) error) error {
 		}
 		s.conn = conn
 	}
-	return f(s.conn)
+	return f(ctx, s.conn)
+}
+
+// ping closes c if it is dead.
+func ping(ctx context.Context, c *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	_ = c.Ping(ctx) // the end of a context closes a connection in use
 }
 
 // ask is do for an f that only reads: it is called again if an older connection turns out
 // to be dead.
-func (s *shared) ask(ctx context.Context, f func(*pgx.Conn) error) error {
-	return s.do(ctx, func(c *pgx.Conn) error {
-		err := f(c)
+func (s *shared) ask(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	return s.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		err := f(ctx, c)
 		if err == nil || !c.IsClosed() || ctx.Err() != nil {
 			return err
 		}
@@ -225,7 +249,7 @@ func (s *shared) ask(ctx context.Context, f func(*pgx.Conn) error) error {
 			return err
 		}
 		s.conn = fresh
-		return f(fresh)
+		return f(ctx, fresh)
 	})
 }
 

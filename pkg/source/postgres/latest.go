@@ -15,7 +15,7 @@ var _ source.Latest = (*Source)(nil)
 // Latest implements source.Latest.
 func (s *Source) Latest(ctx context.Context, table source.TableName) (source.RowSet, error) {
 	out := source.RowSet{}
-	err := s.reader.conn.do(ctx, func(c *pgx.Conn) error {
+	err := s.reader.conn.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		sh, err := s.reader.shape(ctx, c, table)
 		if err != nil {
 			return err

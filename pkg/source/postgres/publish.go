@@ -27,7 +27,7 @@ func (s *Source) Publish(ctx context.Context, tables []source.TableName) (missin
 	s.want, s.wanted = slices.Clone(tables), true
 	s.mu.Unlock()
 	var refusals []error
-	err = s.admin.do(ctx, func(c *pgx.Conn) error {
+	err = s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		slot, err := readSlot(ctx, c, s.cfg.Slot)
 		if err != nil {
 			return err

@@ -73,7 +73,7 @@ func (m *relationMessage) harmful() bool {
 type relations struct {
 	types        *types
 	publications []string
-	lookup       func(ctx context.Context, f func(*pgx.Conn) error) error // the catalog of now
+	lookup       func(ctx context.Context, f func(context.Context, *pgx.Conn) error) error // the catalog of now
 	// known outlives connections: the server repeats messages, and whoever compares
 	// Table pointers must see a new one only if the shape changed.
 	known map[uint32]*relation
@@ -99,7 +99,7 @@ func (r *relations) resolve(ctx context.Context, m relationMessage) (*relation, 
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	var now catalogTable
-	err := r.lookup(ctx, func(c *pgx.Conn) (err error) {
+	err := r.lookup(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
 		if len(oids) > 0 {
 			if err = r.types.load(ctx, c, oids); err != nil {
 				return err

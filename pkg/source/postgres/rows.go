@@ -66,7 +66,7 @@ func (s *Source) read(ctx context.Context, q source.Query, build func(*shape, so
 	if len(q.Keys) == 0 || len(q.Columns) == 0 {
 		return errors.New("no keys")
 	}
-	return s.reader.conn.do(ctx, func(c *pgx.Conn) error {
+	return s.reader.conn.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		sh, err := s.reader.shape(ctx, c, q.Table)
 		if err != nil {
 			return err

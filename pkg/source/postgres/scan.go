@@ -57,7 +57,7 @@ func (d *decoder) handedOver() uint64 {
 // Scan implements source.Scanner. The values are decoded exactly as those of the log. The
 // place of a row is the text of its key, as the server gives it and reads it again.
 func (s *Source) Scan(ctx context.Context, q source.Scan) (out source.Scanned, err error) {
-	err = s.scanner.conn.do(ctx, func(c *pgx.Conn) error {
+	err = s.scanner.conn.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		// Else rows that a policy hides would be missed without a word; here it is an error.
 		if _, err := c.Exec(ctx, "set row_security = off; set synchronous_commit = local"); err != nil {
 			return err
@@ -238,7 +238,7 @@ func (s *Source) about(ctx context.Context, c *pgx.Conn, t *change.Table) (about
 // changes no table.
 func (s *Source) Reached(ctx context.Context, until uint64) (seq uint64, err error) {
 	return s.handed.Wait(ctx, until, func() {
-		err := s.scanner.conn.do(ctx, func(c *pgx.Conn) error {
+		err := s.scanner.conn.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 			_, err := c.Exec(ctx, marker)
 			return err
 		})
@@ -255,7 +255,7 @@ var sizeQuery = `select sum(case when l.reltuples >= 0 then l.reltuples end)::bi
 // Size implements source.Scanner.
 func (s *Source) Size(ctx context.Context, table source.TableName) (int64, error) {
 	var n *int64
-	err := s.scanner.conn.do(ctx, func(c *pgx.Conn) error {
+	err := s.scanner.conn.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		return c.QueryRow(ctx, sizeQuery, table.Schema, table.Name).Scan(&n)
 	})
 	if err != nil {

@@ -224,7 +224,7 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 	}
 	var slot *slotInfo
 	var database string
-	err := s.admin.do(ctx, func(c *pgx.Conn) (err error) {
+	err := s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
 		if _, err = checkServer(ctx, c); err != nil {
 			return err
 		}

@@ -213,10 +213,10 @@ type lostError struct{ error }
 func (e lostError) Unwrap() error { return e.error }
 
 // retry calls f until it succeeds, ctx ends or it fails for good. Waits grow from
-// 0.1 s to 10 s, with jitter, and start anew after a connection that worked.
+// 0.1 s to 4 s, with jitter, and start anew after a connection that worked.
 func (s *Source) retry(ctx context.Context, f func() error) error {
 	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 10*time.Second
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 4*time.Second
 	var last string
 	for {
 		err := f()

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/waltrigger/waltrigger/pkg/failpoint"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
@@ -24,7 +25,8 @@ const (
 	writeTimeout = 10 * time.Second // a server that takes no status for so long is gone
 	maxStatus    = 10 * time.Second // between two statuses, also if the server wants none
 	maxPatience  = 10 * time.Minute
-	silence      = 5 // times the patience: a server that says nothing for so long is gone
+	silence      = 2               // times the patience: a server that says nothing for so long is gone
+	openTimeout  = 7 * time.Second // until the stream begins
 	drainTimeout = 2 * time.Second
 	steadyAfter  = 10 * time.Second // a connection that lasted so long had worked
 )
@@ -57,8 +59,10 @@ type session struct {
 // open connects, makes sure that nothing was lost or exchanged behind our back, and
 // starts to stream behind what dec has decoded.
 func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
 	var found before
-	err := s.admin.do(ctx, func(c *pgx.Conn) (err error) {
+	err := s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
 		found.database = c.Config().Database
 		if found.slot, err = readSlot(ctx, c, s.cfg.Slot); err != nil {
 			return err
@@ -388,6 +392,9 @@ func (x *session) send(now time.Time) error {
 	_ = x.conn.SetWriteDeadline(now.Add(writeTimeout))
 	if _, err := x.conn.Write(b); err != nil {
 		return fmt.Errorf("send status: %w", err)
+	}
+	if acked != x.sentAck {
+		failpoint.Hit("source.acked")
 	}
 	x.sent, x.sentAck, x.sentRecv = now, acked, received
 	return nil

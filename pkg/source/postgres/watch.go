@@ -68,7 +68,7 @@ var errPromoted = errors.New("the standby became a primary")
 func (s *Source) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	return s.admin.do(ctx, func(c *pgx.Conn) error {
+	return s.admin.do(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		var tip, snap string
 		var standby bool
 		if err := c.QueryRow(ctx, "select "+logEnd+"::text, "+snapshotText+", pg_catalog.pg_is_in_recovery()").Scan(&tip, &snap, &standby); err != nil {
