@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -97,8 +98,9 @@ func (d *mysqlDatabase) exec(q string, args ...any) {
 // mysqlSession is one of a ledger; one in five of its transactions is an XA transaction.
 type mysqlSession struct {
 	*sql.Conn
-	db  *sql.DB
-	xid string
+	db     *sql.DB
+	xid    string
+	undone bool
 }
 
 var xids atomic.Int64
@@ -112,6 +114,8 @@ func (d *mysqlDatabase) session() (ledgerSession, error) {
 func (s *mysqlSession) run(queries ...string) error {
 	for _, q := range queries {
 		if _, err := s.ExecContext(context.Background(), q); err != nil {
+			my := (*driversql.MySQLError)(nil)
+			s.undone = s.undone || errors.As(err, &my) && (my.Number == 1205 || my.Number == 1213)
 			return fmt.Errorf("%s: %w", q, err)
 		}
 	}
@@ -142,7 +146,9 @@ func (s *mysqlSession) read(query string) (out [][3]int64, err error) {
 	return out, rows.Err()
 }
 
-func (s *mysqlSession) broken() bool { return false } // nobody breaks it
+// broken is a session whose transaction the server has undone: by a deadlock, or a lock
+// that it waited for in vain.
+func (s *mysqlSession) broken() bool { return s.undone }
 
 func (s *mysqlSession) end(commit bool) error {
 	how := map[bool]string{true: "COMMIT", false: "ROLLBACK"}[commit]
