@@ -130,18 +130,24 @@ func claimSchema(ctx context.Context, conn *sql.Conn, schema, user string) error
 const (
 	connectTimeout = 5 * time.Second
 	serverConns    = 8
+	idleConns      = 2
 	idleTime       = 5 * time.Second // less than a server lets a session idle
 )
 
 // useServer makes db, a server's, the store's.
 func (s *Store) useServer(db *sql.DB, d *dialect) {
 	db.SetMaxOpenConns(serverConns)
-	db.SetMaxIdleConns(2)
+	db.SetMaxIdleConns(idleConns)
 	db.SetConnMaxIdleTime(idleTime)
 	db.SetConnMaxLifetime(10 * time.Minute) // names may lead elsewhere by then
 	s.read = &pool{db, d}
 	s.write = s.read
 	s.close = append(s.close, db.Close)
+	// If the way to the server was lost the others would find out one by one.
+	s.doubt = func() {
+		db.SetMaxIdleConns(0)
+		db.SetMaxIdleConns(idleConns)
+	}
 }
 
 // locked runs f on a session that lock made keep out other processes that start.

@@ -26,6 +26,7 @@ type Store struct {
 	now   func() time.Time
 	close []func() error // in reverse order
 	lost  func() error   // says that what is written goes nowhere; nil = cannot be
+	doubt func()         // closes idle connections: a use of one had no answer; nil = there are none
 
 	mu     sync.Mutex
 	proven time.Time // when a write last succeeded
@@ -234,6 +235,8 @@ func (s *Store) fault(ctx context.Context, what string, err error) error {
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fmt.Errorf("%s: %w", what, ctx.Err())
+	case ctx.Err() != nil && s.doubt != nil:
+		s.doubt()
 	}
 	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
 }
