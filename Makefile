@@ -44,8 +44,8 @@ cover: check-go ## coverage of all tests, services included, in .work/cover.html
 bench: check-go ## throughput, CPU and memory beside bare loops and the machine's limits, in one run
 	@scripts/bench.sh
 
-soak: check-go ## the long forms of the long tests (an hour and more)
-	@scripts/test.sh soak
+soak: check-go ## the long forms of the long tests (hours), figures printed; SOAK="kill dead network store ha endurance park rest": only some
+	@scripts/test.sh soak $(SOAK)
 
 image: ## build the container image, without docker if there is none
 	@scripts/image.sh build

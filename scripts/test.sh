@@ -3,7 +3,8 @@
 #
 #   scripts/test.sh          all steps
 #   scripts/test.sh cover    only the Go tests, with coverage in .work/cover.html
-#   scripts/test.sh soak     only the Go tests, in their long forms (WALTRIGGER_TEST_SOAK=1)
+#   scripts/test.sh soak [NAME...]   the Go tests in their long forms (WALTRIGGER_TEST_SOAK=1), with
+#                            their figures; NAME: kill dead network store ha endurance park rest
 #
 # TEST_STEPS="lint go" runs some steps only: lint scripts go race golden django
 # import helm image demo.
@@ -51,7 +52,7 @@ race_packages() { local p; for p in "${race[@]}"; do [ ! -d "pkg/${p%/...}" ] ||
 go_test() {
   local totals=$work/totals p f status=0
   rm -f "$totals"
-  "$go" test -json -count=1 -timeout "${timeout:-10m}" "$@" | "$work/testsum" -totals "$totals" || status=1
+  "$go" test -json -count=1 -timeout "${timeout:-10m}" "$@" | "$work/testsum" ${figures:-} -totals "$totals" || status=1
   if [ -e "$totals" ]; then
     read -r p f <"$totals"
     passed=$((passed + p)); failed=$((failed + f))
@@ -67,6 +68,19 @@ race_tests() {
   command -v "${CC:-gcc}" >/dev/null 2>&1 || { echo "the race detector needs a C compiler: install gcc" >&2; return 1; }
   # shellcheck disable=SC2046
   CGO_ENABLED=1 go_test -race $(race_packages)
+}
+# What long tests are about: some of cmd/waltrigger, whose figures are printed.
+declare -A soaks=(
+  [kill]='Kill|CleanRestart|RestartWithin' [dead]='TestDeadDestination' [network]='TestNetwork'
+  [store]='DiskFull|StoreUnreachable|(Torn|Lost|Broken)Store|DamagedDelivery' [ha]='TakeOver|CutOffFromTheStore'
+  [endurance]='TestEndurance' [park]='TestParkingKeepsUp'
+)
+soak() {
+  local all; all=$(IFS='|'; echo "${soaks[*]}")
+  if [ "$1" = rest ]; then go_test -skip "$all" ./...; return; fi
+  [ -n "${soaks[$1]:-}" ] || { echo "there is no $1 among: ${!soaks[*]} rest" >&2; return 1; }
+  figures=-figures go_test -run "${soaks[$1]}" ./cmd/waltrigger || return 1
+  if [ "$1" = park ]; then "$go" test -run - -bench BenchmarkPark ./pkg/store; fi
 }
 finish() {
   echo
@@ -98,9 +112,12 @@ case $mode in
     "$go" tool cover -func="$work/cover.out" | tail -n 1
     ;;
   soak)
+    shift
     services_up
-    export WALTRIGGER_TEST_SOAK=1
-    timeout=6h step go go_test ./...
+    export WALTRIGGER_TEST_SOAK=1 timeout=3h
+    for name in "${@:-kill dead network store ha endurance park rest}"; do
+      for one in $name; do step "$one" soak "$one"; done
+    done
     ;;
   *) sed -n '2,/^# import/p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
 esac

@@ -356,7 +356,12 @@ func TestSourceUnreachable(t *testing.T) {
 // waitFor waits until ok.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	waitLong(t, 30*time.Second, what, ok)
+}
+
+func waitLong(t *testing.T, most time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(most)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not %s in time", what)

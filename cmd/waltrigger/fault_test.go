@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -32,6 +33,7 @@ type faulty struct {
 
 	mu       sync.Mutex
 	accepted []arrival // what it has answered with success, in order
+	took     []time.Duration
 	down     bool
 }
 
@@ -73,12 +75,28 @@ func (f *faulty) answer(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusTooManyRequests)
 	case hit(f.late):
-		time.Sleep(1500 * time.Millisecond) // longer than the trigger allows
+		time.Sleep(1500 * time.Millisecond) // longer than the trigger allows, or else it is lost
 	default:
-		f.mu.Lock()
-		f.accepted = append(f.accepted, arrival{string(body), r.Header.Get("Webhook-Id"), time.Now()})
-		f.mu.Unlock()
+		f.take(r, body)
 	}
+}
+
+// take notes what r brings, one event or a batch of them.
+func (f *faulty) take(r *http.Request, body []byte) {
+	bodies, ids := []string{string(body)}, []string{r.Header.Get("Webhook-Id")}
+	if list := r.Header.Get("Webhook-Batch-Ids"); list != "" {
+		ids = strings.Split(list, ",")
+		bodies = make([]string, len(ids))
+		if err := json.Unmarshal(body, &bodies); err != nil || len(bodies) != len(ids) {
+			bodies, ids = []string{"no batch: " + string(body)}, []string{list}
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range bodies {
+		f.accepted = append(f.accepted, arrival{bodies[i], ids[i], time.Now()})
+	}
+	f.clock(r)
 }
 
 func (f *faulty) isDown() bool {

@@ -112,7 +112,7 @@ func TestTakeOver(t *testing.T) {
 	l.write(x.db, 8, 900)
 	epoch := func(p *process) float64 { return p.source()["epoch"].(float64) }
 
-	for round := range 2 {
+	for range soak(2, 10) {
 		active, standby = x.roles()
 		before := epoch(active)
 		// Stopped while all its requests wait for their answers.
@@ -132,7 +132,7 @@ func TestTakeOver(t *testing.T) {
 		close(release)
 		sent, other := by(hook.requests(), active), by(hook.requests(), standby)
 		waitFor(t, "taken over", func() bool { return by(hook.requests(), standby) > other })
-		t.Logf("round %d: stopped; the other one sends %s later", round, time.Since(stopped).Round(10*time.Millisecond))
+		soon(t, "stopped", stopped)
 		if s := standby.source(); s["active"] != true || epoch(standby) != before+1 || !strings.Contains(standby.metrics(), `waltrigger_source_active{source="shop"} 1`) {
 			t.Errorf("source %v after epoch %v", s, before)
 		}
@@ -155,7 +155,7 @@ func TestTakeOver(t *testing.T) {
 		active.kill()
 		killed := time.Now()
 		waitFor(t, "taken over", func() bool { return by(hook.requests(), standby) > sent })
-		t.Logf("round %d: killed; the other one sends %s later", round, time.Since(killed).Round(10*time.Millisecond))
+		soon(t, "killed", killed)
 		active.start()
 
 		// Ended in order.
@@ -164,7 +164,7 @@ func TestTakeOver(t *testing.T) {
 		active.stop()
 		ended := time.Now()
 		waitFor(t, "taken over", func() bool { return by(hook.requests(), standby) > sent })
-		t.Logf("round %d: ended; the other one sends %s later", round, time.Since(ended).Round(10*time.Millisecond))
+		soon(t, "ended", ended)
 		active.start()
 	}
 
@@ -185,6 +185,16 @@ func TestTakeOver(t *testing.T) {
 	}
 	if out, stderr, code := x.ps[0].cli("source", "drop", "shop"); code != 0 {
 		t.Errorf("drop: %d %s%s", code, out, stderr)
+	}
+}
+
+// soon says how long a take-over took.
+func soon(t *testing.T, what string, since time.Time) {
+	t.Helper()
+	took := time.Since(since)
+	t.Logf("%s; the other one sends %s later", what, took.Round(10*time.Millisecond))
+	if took > soak(time.Minute, 10*time.Second) {
+		t.Error("that is too late")
 	}
 }
 
@@ -320,7 +330,7 @@ func TestCutOffFromTheStore(t *testing.T) {
 	line.down()
 	gone := time.Now()
 	waitFor(t, "taken over", func() bool { return by(hook.requests(), other) > 0 })
-	t.Logf("cut off; the other one sends %s later", time.Since(gone).Round(10*time.Millisecond))
+	soon(t, "cut off", gone)
 	sent := by(hook.requests(), cut)
 	if !strings.Contains(cut.log.String(), "letting go of the sources") {
 		t.Error("it did not let go")

@@ -363,7 +363,7 @@ func (l *ledger) judge(got []arrival) verdict {
 // settled waits until nothing has arrived for a while and everything committed has.
 func (l *ledger) settled(t *testing.T, hook arrivals) verdict {
 	t.Helper()
-	deadline := time.Now().Add(180 * time.Second)
+	deadline := time.Now().Add(soak(time.Minute, 10*time.Minute))
 	for n := -1; ; {
 		got := hook.arrivals()
 		if len(got) == n {

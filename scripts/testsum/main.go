@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 )
 
@@ -24,15 +25,16 @@ type event struct {
 type summary struct {
 	passed, failed, skipped int
 	failedIn                map[string]bool // packages with a failed test
-	required                bool
+	required, figures       bool
 	out                     map[string][]string // output of each test still of interest
 	w                       io.Writer
 }
 
 func main() {
 	totals := flag.String("totals", "", "write `passed failed` to this file")
+	figures := flag.Bool("figures", false, "print what passing tests log")
 	flag.Parse()
-	s := &summary{required: os.Getenv("WALTRIGGER_TEST_REQUIRED") == "1", out: map[string][]string{}, failedIn: map[string]bool{}, w: os.Stdout}
+	s := &summary{figures: *figures, required: os.Getenv("WALTRIGGER_TEST_REQUIRED") == "1", out: map[string][]string{}, failedIn: map[string]bool{}, w: os.Stdout}
 	if err := s.read(os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "testsum:", err)
 		os.Exit(1)
@@ -85,6 +87,17 @@ func (s *summary) add(e event) {
 	}
 }
 
+var logged = regexp.MustCompile(`^ +\w+_test\.go:\d+: (.*\n)`)
+
+// print prints what a test logged, without where.
+func (s *summary) print(e event, lines []string) {
+	for _, l := range lines {
+		if m := logged.FindStringSubmatch(l); m != nil {
+			fmt.Fprintf(s.w, "%s: %s", e.Test, m[1])
+		}
+	}
+}
+
 // end handles the last event of a test, or of a package if it names none.
 func (s *summary) end(key string, e event) {
 	lines := s.out[key]
@@ -93,6 +106,9 @@ func (s *summary) end(key string, e event) {
 	switch {
 	case e.Test != "" && e.Action == "pass":
 		s.passed++
+		if s.figures {
+			s.print(e, lines)
+		}
 	case e.Test != "" && e.Action == "fail":
 		s.failed++
 		s.failedIn[e.Package] = true

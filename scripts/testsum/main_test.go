@@ -6,6 +6,18 @@ import (
 	"testing"
 )
 
+func TestFigures(t *testing.T) {
+	var w bytes.Buffer
+	s := &summary{figures: true, out: map[string][]string{}, failedIn: map[string]bool{}, w: &w}
+	in := `{"Action":"output","Package":"p","Test":"TestA","Output":"noise\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:12: 3 lost\n"}
+{"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}
+`
+	if err := s.read(strings.NewReader(in)); err != nil || w.String() != "TestA: 3 lost\n" {
+		t.Errorf("%q, %v", w.String(), err)
+	}
+}
+
 func TestSummary(t *testing.T) {
 	const pass = `{"Action":"output","Package":"p","Test":"TestA","Output":"noise\n"}
 {"Action":"pass","Package":"p","Test":"TestA","Elapsed":0.1}
