@@ -71,7 +71,7 @@ race_tests() {
 }
 # What long tests are about: some of cmd/waltrigger, whose figures are printed.
 declare -A soaks=(
-  [kill]='Kill|CleanRestart|RestartWithin' [dead]='TestDeadDestination' [network]='TestNetwork'
+  [kill]='Kill|CleanRestart|RestartWithin' [dead]='TestDeadDestination' [network]='TestNetwork|DatabaseRestarts'
   [store]='DiskFull|StoreUnreachable|(Torn|Lost|Broken)Store|DamagedDelivery' [ha]='TakeOver|CutOffFromTheStore'
   [endurance]='TestEndurance' [park]='TestParkingKeepsUp'
 )

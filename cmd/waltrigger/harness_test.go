@@ -103,6 +103,11 @@ func newDatabaseOn(t *testing.T, admin string) *database {
 		if d.Conn != nil {
 			_ = d.Close(ctx)
 		}
+		if c.Ping(ctx) != nil { // the server was restarted
+			if c, err = pgx.Connect(ctx, admin); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for range 50 { // a walsender may need a moment to see that its client is gone
 			_, err = c.Exec(ctx, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = $1 AND active", name)
 			if err == nil {

@@ -150,6 +150,38 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// TestDatabaseRestarts stops the server itself and starts it again.
+func TestDatabaseRestarts(t *testing.T) {
+	t.Parallel()
+	server := newServer(t)
+	db, hook := newDatabaseOn(t, server.run("dsn")), newFaulty(t)
+	s := &side{db: db, p: startDaemon(t, db.url, loopback), got: hook}
+	s.p.create(fmt.Sprintf(ledgerTrigger, hook.URL))
+	l := newLedger(t)
+	l.write(db, 4, soak(200, 1000))
+	for i := range soak(2, 10) {
+		l.hear(t, s, -2*i-1)
+		server.run("stop")
+		time.Sleep(time.Duration(i) * time.Second)
+		server.run("start")
+		since := time.Now()
+		_ = db.Close(t.Context())
+		db.Conn = db.connect()
+		l.hear(t, s, -2*i-2)
+		took := time.Since(since)
+		t.Logf("restarted after %d s: recovered %s later", i, took.Round(10*time.Millisecond))
+		if took > soak(time.Minute, 15*time.Second) {
+			t.Error("that is too late")
+		}
+	}
+	l.stop()
+	v := l.settled(t, hook)
+	t.Logf("%+v", v)
+	if v.wrong() != 0 || v.committed < 200 {
+		t.Errorf("%+v, want nothing lost, reordered or invented, and ids that stay", v)
+	}
+}
+
 // hear makes a change of a row of its own and waits until it arrives.
 func (l *ledger) hear(t *testing.T, s *side, k int) time.Duration {
 	t.Helper()
