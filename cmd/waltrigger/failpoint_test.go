@@ -72,7 +72,7 @@ func (p *process) killed(point string) {
 			p.t.Fatalf("%s: daemon ended: %v", point, p.cmd.ProcessState)
 		}
 		p.cmd = nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		p.t.Fatalf("the daemon does not come to %s", point)
 	}
 }

@@ -123,7 +123,7 @@ var elsewhere = map[string]string{
 }
 
 // often are those to which it comes with each delivery or batch, and not once a second.
-var often = map[string]int{"pipeline.read": 100, "pipeline.enqueued": 3000, "deliver.sent": 2000, "deliver.settled": 2000, "deliver.written": 20, "store.parked": 20, "store.done": 20, "deliver.loaded": 10}
+var often = map[string]int{"pipeline.read": 50, "pipeline.enqueued": 1000, "deliver.sent": 500, "deliver.settled": 500, "deliver.written": 10, "store.parked": 10, "store.done": 5, "deliver.loaded": 5}
 
 // TestKillUnderFaults kills the daemon at each of its fail points, and at random moments,
 // while 2,000 changes a second are made, one receiver fails at random, another one goes
