@@ -209,7 +209,8 @@ func (p *Pipeline) place(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// read enqueues what the rows of f fire.
+// read enqueues what the rows of f fire. Once something is enqueued the rest follows, even
+// when ctx ends: a part that is not done is sent again after the next start.
 func (p *Pipeline) read(ctx context.Context, f *filling) error {
 	table, rows := f.part.table, f.rows()
 	changes := make(source.Batch, len(rows))
@@ -224,14 +225,20 @@ func (p *Pipeline) read(ctx context.Context, f *filling) error {
 	if pl == nil { // Hold knows of a trigger of the table, perhaps not of this signal
 		return nil
 	}
+	begun, hard := false, context.WithoutCancel(ctx)
 	for len(changes) > 0 {
 		some := changes[:min(maxAhead, len(changes))]
 		changes = changes[len(some):]
-		if err := p.lookAhead(ctx, some); err != nil {
+		looking := ctx
+		if begun {
+			looking = hard
+		}
+		if err := p.lookAhead(looking, some); err != nil {
 			return err
 		}
 		for i := range some {
-			if err := p.readOne(ctx, pl, &some[i], &f.account); err != nil {
+			var err error
+			if begun, err = p.readOne(ctx, pl, &some[i], &f.account, begun); err != nil {
 				return err
 			}
 		}
@@ -239,21 +246,20 @@ func (p *Pipeline) read(ctx context.Context, f *filling) error {
 	return nil
 }
 
-func (p *Pipeline) readOne(ctx context.Context, pl *plan, c *change.Change, a *account) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+func (p *Pipeline) readOne(ctx context.Context, pl *plan, c *change.Change, a *account, begun bool) (bool, error) {
+	if ctx.Err() != nil && !begun {
+		return false, ctx.Err()
 	}
 	hits, n := p.r.match(pl, c)
 	a.pending.Add(int64(n))
 	p.m.events.Add(float64(len(hits)))
-	begun := false
 	for _, h := range hits {
 		var err error
 		if begun, err = p.fire(ctx, pl, h, c, a, 0, begun); err != nil {
-			return err
+			return begun, err
 		}
 	}
-	return nil
+	return begun, nil
 }
 
 // position stands in the place of a commit's. A key may be long, or may not leave.

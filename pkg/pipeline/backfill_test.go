@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -258,4 +259,30 @@ func TestBackfillEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBackfillEndsWhole: a stop while the rows of a part are enqueued finishes the part.
+func TestBackfillEndsWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := deliver.DefaultConfig()
+		cfg.Queue, cfg.MaxInFlight = 4, 1
+		b := newBench(t, DefaultConfig(), cfg, change.Mark{End: "start"})
+		b.use(hook("w", "{{ operation }} {{ instance.id }}"))
+		b.receiver.delay = 10 * time.Millisecond
+		b.start()
+		done := b.fill(t.Context(), nil, 1)
+		var rows [][]change.Value
+		for i := range 300 {
+			rows = append(rows, values(strconv.Itoa(i), "1", "null"))
+		}
+		b.log.scans <- shows(0, 0, rows...)
+		b.log.ends <- 0
+		time.Sleep(100 * time.Millisecond)
+		if err := b.end(); err != nil {
+			t.Error(err)
+		}
+		if got := <-done; got.err != nil || got.rows != 300 || len(b.receiver.ids()) != 300 {
+			t.Errorf("got %+v, received %d", got, len(b.receiver.ids()))
+		}
+	})
 }
