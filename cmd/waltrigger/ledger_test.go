@@ -360,19 +360,19 @@ func (l *ledger) judge(got []arrival) verdict {
 	return v
 }
 
-// settled waits until nothing has arrived for a while and everything committed has.
+// settled waits until nothing has arrived for a while and everything committed has, or
+// nothing at all has come for much longer.
 func (l *ledger) settled(t *testing.T, hook arrivals) verdict {
 	t.Helper()
-	deadline := time.Now().Add(soak(time.Minute, 10*time.Minute))
-	for n := -1; ; {
+	for n, since := -1, time.Now(); ; time.Sleep(500 * time.Millisecond) {
 		got := hook.arrivals()
-		if len(got) == n {
-			if v := l.judge(got); v.lost == 0 || time.Now().After(deadline) {
-				return v
-			}
+		if len(got) > n {
+			n, since = len(got), time.Now()
+			continue
 		}
-		n = len(got)
-		time.Sleep(500 * time.Millisecond)
+		if v := l.judge(got); v.lost == 0 || time.Since(since) > 90*time.Second {
+			return v
+		}
 	}
 }
 
