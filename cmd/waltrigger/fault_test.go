@@ -133,7 +133,7 @@ func TestKillUnderFaults(t *testing.T) {
 	rounds := soak(len(points)+5, 200)
 	db, well, flaky, dying := newDatabase(t), newFaulty(t), newFlaky(t), newFlaky(t)
 	const window, queue = 4096, 200
-	p := startDaemon(t, db.url, fmt.Sprintf("%sdelivery: {queue: %d, window: %d, park: {after: 1s}}\n", loopback, queue, window))
+	p := startDaemon(t, db.url, fmt.Sprintf("%sdelivery: {queue: %d, window: %d, park: {after: 1s, slow: 1}}\n", loopback, queue, window))
 	limits := `"timeout_secs":1,"retry":{"delays_secs":[0.2,0.4,0.8],"max_attempts":100}`
 	for _, url := range []string{well.URL, flaky.URL, dying.URL} {
 		body := strings.Replace(fmt.Sprintf(ledgerTrigger, url), `"url"`, limits+`,"url"`, 1)
