@@ -82,8 +82,9 @@ func TestDeadDestination(t *testing.T) {
 		percentile(before, 500), percentile(during, 500), was, is, 100*(float64(is)/float64(was)-1))
 	t.Logf("the slot lags by at most %.2f MB; of the dead one %d are parked, sent in %s: %.0f a second", float64(lag)/1e6, parked, drained.Round(100*time.Millisecond), float64(parked)/drained.Seconds())
 	t.Logf("healthy: %+v; dead: %+v", v, w)
-	if v.wrong()+v.duplicates+w.wrong()+w.duplicates != 0 {
-		t.Error("want nothing lost, reordered, invented or repeated")
+	// What was under way when the line was cut may have been taken, and comes again.
+	if v.wrong()+v.duplicates+w.wrong() != 0 {
+		t.Error("want nothing lost, reordered or invented, and nothing repeated where no answer was lost")
 	}
 	if lag > 16<<20 {
 		t.Errorf("the slot lags by %d bytes", lag)
