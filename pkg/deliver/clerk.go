@@ -294,7 +294,7 @@ func (q *Destination) written(n note) {
 	c, l, d := q.d.clerk, &q.lot, n.d
 	switch n.what {
 	case park:
-		if d.State == Parked {
+		if cmp.Or(n.as, d).State == Parked { // d itself may be over by now
 			l.sent(d)
 		} else {
 			c.over(d)

@@ -158,3 +158,58 @@ func TestHistoryOverAKill(t *testing.T) {
 		}
 	})
 }
+
+// slowStore takes nothing while it is held.
+type slowStore struct {
+	*memory
+	held chan struct{}
+}
+
+func (s *slowStore) Settle(ctx context.Context, c *Changes) error {
+	<-s.held
+	return s.memory.Settle(ctx, c)
+}
+
+// TestAcceptedWhileParked: what is under way is parked, and over before that is written.
+func TestAcceptedWhileParked(t *testing.T) {
+	for name, answer := range map[string]func(m *sink.Message) error{
+		"accepted": nil,
+		"refused": func(m *sink.Message) error {
+			if m.ID == "a" || m.ID == "b" {
+				return refusal(sink.Permanent)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, answer: answer}
+				r.delay = func() time.Duration { return time.Second }
+				m := &slowStore{newMemory(), make(chan struct{})}
+				cfg := DefaultConfig()
+				cfg.History.Keep = time.Hour
+				cfg.Backoff.Schedule = nil
+				d, q, done := parking(t, cfg, m, r)
+				enqueue(t, done, q, []job{{id: "a", keys: []uint64{1}}, {id: "b", keys: []uint64{2}}, {id: "c", keys: []uint64{3}}})
+				time.Sleep(500 * time.Millisecond)
+				q.mu.Lock()
+				q.spill()
+				q.mu.Unlock()
+				time.Sleep(10 * time.Second)
+				close(m.held)
+				enqueue(t, done, q, []job{{id: "d", keys: []uint64{1}}, {id: "e", keys: []uint64{2}}})
+				time.Sleep(time.Minute)
+				q.mu.Lock()
+				l := &q.lot
+				if l.pending != 0 || l.low != 0 || l.rows != 0 || l.all || d.clerk.bytes.Load() != 0 {
+					t.Errorf("%d on their way, %d of them low, %d parked of %d bytes, all %v", l.pending, l.low, l.rows, d.clerk.bytes.Load(), l.all)
+				}
+				q.mu.Unlock()
+				if got := m.list(func(d *Delivery) bool { return d.State == Parked }); len(got) != 0 {
+					t.Errorf("%d are parked still", len(got))
+				}
+				d.Close()
+			})
+		})
+	}
+}
