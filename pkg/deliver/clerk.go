@@ -19,6 +19,7 @@ type clerk struct {
 	store Store
 	bytes atomic.Int64    // parked, those on their way included
 	kept  [3]atomic.Int64 // of what is over, by state, about
+	lost  bool            // something could not be written: what came after it must not be
 
 	mu     sync.Mutex
 	notes  []note
@@ -203,9 +204,10 @@ func (c *clerk) due() []order {
 }
 
 // write writes notes, as often as it takes. Once the clerk is closed it gives up after a
-// while: what is lost then is sent again after the next start.
+// while: what is lost then is sent again after the next start. So is all that follows:
+// alone in the store it would be sent first.
 func (c *clerk) write(notes []note) {
-	if len(notes) == 0 {
+	if len(notes) == 0 || c.lost {
 		return
 	}
 	changes := c.gather(notes)
@@ -221,6 +223,7 @@ func (c *clerk) write(notes []note) {
 			break
 		}
 		if errors.Is(err, ErrTaken) { // who has taken over finds it in the log
+			c.lost = true
 			return
 		}
 		if !said {
@@ -232,6 +235,7 @@ func (c *clerk) write(notes []note) {
 		}
 		if !until.IsZero() && time.Now().After(until) {
 			c.d.log.Error("what was to be parked is sent again after the next start", "changes", len(notes))
+			c.lost = true
 			return
 		}
 		select {

@@ -536,3 +536,39 @@ func TestFullStore(t *testing.T) {
 		}
 	})
 }
+
+// downStore takes nothing while it is down.
+type downStore struct {
+	*memory
+	down atomic.Bool
+}
+
+func (s *downStore) Settle(ctx context.Context, c *Changes) error {
+	if s.down.Load() {
+		return errors.New("the store is down")
+	}
+	return s.memory.Settle(ctx, c)
+}
+
+// TestStopWhileTheStoreIsDown: of what was to be parked the first is given up. What
+// follows it must not be found in the store by the next run, which has the first one from
+// the log.
+func TestStopWhileTheStoreIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &downStore{memory: newMemory()}
+		r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}, answer: func(*sink.Message) error { return refusal(sink.Unavailable) }}
+		cfg := DefaultConfig()
+		cfg.Park.After = 0
+		d, q, done := parking(t, cfg, m, r)
+		m.down.Store(true)
+		enqueue(t, done, q, []job{{id: "a", keys: []uint64{1}}})
+		time.Sleep(time.Second)
+		enqueue(t, done, q, []job{{id: "b", keys: []uint64{1}}})
+		back := time.AfterFunc(lastWrites+2*time.Second, func() { m.down.Store(false) })
+		defer back.Stop()
+		d.Close()
+		if got := m.list(func(*Delivery) bool { return true }); len(got) != 0 {
+			t.Errorf("%s is in the store without what it follows", got[0].Message.ID)
+		}
+	})
+}
