@@ -562,7 +562,7 @@ func TestStopWhileTheStoreIsDown(t *testing.T) {
 		d, q, done := parking(t, cfg, m, r)
 		m.down.Store(true)
 		enqueue(t, done, q, []job{{id: "a", keys: []uint64{1}}})
-		time.Sleep(time.Second)
+		time.Sleep(time.Minute)
 		enqueue(t, done, q, []job{{id: "b", keys: []uint64{1}}})
 		back := time.AfterFunc(lastWrites+2*time.Second, func() { m.down.Store(false) })
 		defer back.Stop()
