@@ -74,7 +74,7 @@ func TestEndurance(t *testing.T) {
 	for _, line := range lines {
 		line.up()
 	}
-	p := newDaemon(t, through, loopback+"delivery: {queue: 1000, park: {after: 2s}}\nhistory: {keep: 1m}\n")
+	p := newDaemon(t, through, loopback+"delivery: {queue: 1000, park: {after: 2s}}\n")
 	p.rewrite("sqlite:"+filepath.Join(p.dir, "store.db"), kept+"&schema=wt")
 	p.start()
 	limits := `"timeout_secs":1,"retry":{"delays_secs":[0.2,0.4,0.8],"max_attempts":100}`
