@@ -20,6 +20,8 @@ type clerk struct {
 	bytes atomic.Int64    // parked, those on their way included
 	kept  [3]atomic.Int64 // of what is over, by state, about
 
+	gaveUp bool // the clerk's goroutine alone
+
 	mu     sync.Mutex
 	notes  []note
 	added  uint64 // notes, in all
@@ -203,9 +205,10 @@ func (c *clerk) due() []order {
 }
 
 // write writes notes, as often as it takes. Once the clerk is closed it gives up after a
-// while: what is lost then is sent again after the next start.
+// while: what is lost then is sent again after the next start. So nothing more is written
+// then: it may belong behind what is lost, and would be found before it.
 func (c *clerk) write(notes []note) {
-	if len(notes) == 0 {
+	if len(notes) == 0 || c.gaveUp {
 		return
 	}
 	changes := c.gather(notes)
@@ -232,6 +235,7 @@ func (c *clerk) write(notes []note) {
 		}
 		if !until.IsZero() && time.Now().After(until) {
 			c.d.log.Error("what was to be parked is sent again after the next start", "changes", len(notes))
+			c.gaveUp = true
 			return
 		}
 		select {

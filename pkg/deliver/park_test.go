@@ -536,3 +536,35 @@ func TestFullStore(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingIsParkedBehindWhatIsLost: a store that takes nothing for a while at the end
+// has lost what was to be parked first; what belongs behind that must not be in it.
+func TestNothingIsParkedBehindWhatIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := newMemory(), &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
+		r.answer = func(*sink.Message) error { return errors.New("down") }
+		var back time.Time
+		m.fail = func() error {
+			if back.IsZero() || time.Now().Before(back) {
+				return errors.New("no store")
+			}
+			return nil
+		}
+		cfg := DefaultConfig()
+		cfg.Park.After = 0
+		d, q, done := parking(t, cfg, m, r)
+		var jobs []job
+		for i := range maxNotes + 500 {
+			jobs = append(jobs, job{id: fmt.Sprint(i), keys: []uint64{1}})
+		}
+		enqueue(t, done, q, jobs)
+		time.Sleep(time.Minute)
+		m.mu.Lock()
+		back = time.Now().Add(lastWrites + 2*time.Second)
+		m.mu.Unlock()
+		d.Close()
+		if len(m.rows) != 0 || done.total() != 0 {
+			t.Errorf("%d are parked, %d done: they come before what is read again from the log", len(m.rows), done.total())
+		}
+	})
+}
