@@ -70,6 +70,8 @@ func TestDeadDestination(t *testing.T) {
 	during, lag := measure(soak(5*time.Second, 10*time.Minute))
 	waitFor(t, "parked", func() bool { return parkedSome.MatchString(p.metrics()) })
 	parked := parkedSum(p)
+	after := db.text(`SELECT pg_current_wal_lsn()::text`)
+	waitFor(t, "acknowledged", func() bool { return p.passed(db, after) })
 	line.up()
 	back := time.Now()
 	l.stop()
@@ -86,7 +88,7 @@ func TestDeadDestination(t *testing.T) {
 	if v.wrong()+v.duplicates+w.wrong() != 0 {
 		t.Error("want nothing lost, reordered or invented, and nothing repeated where no answer was lost")
 	}
-	if lag > 16<<20 {
+	if lag > soak[int64](1<<30, 64<<20) { // other databases of the server write, too
 		t.Errorf("the slot lags by %d bytes", lag)
 	}
 	if soak(false, true) && is > was*11/10 && is-was > time.Millisecond {
