@@ -98,6 +98,9 @@ func (p *percent) format() (string, error) {
 // isMapping tells what Python takes for a mapping here: all that has v[key], but for
 // str and tuple.
 func (p *percent) isMapping() bool {
+	if _, view := p.arg.o.(dictView); view {
+		return false
+	}
 	return p.arg.k == kObject || p.arg.k == kList || p.arg.k == kBytes || p.arg.f&fLazy != 0
 }
 

@@ -126,7 +126,7 @@ def lazy():
                 yield "{{ _(\"it's <b> 7%%\")|%s%s }}" % (f, arg), [], {}
             for v in ("word", "list", "rows", "int", "safe", "dt", "map"):
                 yield "{{ %s|%s:_('2') }}" % (v, f), [v], {}
-    for t in ("{{ _('<b>')|stringformat:'s' }}", "{{ _('<b>')|stringformat:'#s' }}", "{{ _('<b>')|stringformat:'9s' }}", "{{ _('<b>')|stringformat:'%' }}", "{{ _('7')|phone2numeric|divisibleby:7 }}", "{% if _('a') in 'abc' %}T{% endif %}", "{% if 'a' in _('abc') %}T{% endif %}",
+    for t in ("{{ _('<b>')|stringformat:'s' }}", "{{ _('<b>')|stringformat:'#s' }}", "{{ _('<b>')|stringformat:'9s' }}", "{{ _('<b>')|stringformat:'%' }}", "{{ map.items|stringformat:'%x' }}|{{ map.keys|stringformat:'%x' }}|{{ map.values|stringformat:'s' }}|{{ map|stringformat:'%x' }}", "{{ _('7')|phone2numeric|divisibleby:7 }}", "{% if _('a') in 'abc' %}T{% endif %}", "{% if 'a' in _('abc') %}T{% endif %}",
               "{% if _('a') == 'a' %}T{% endif %}", "{% if _('a') < 'b' %}T{% endif %}", "{% for x in _('a<c') %}{{ x }}{% endfor %}", "{% firstof _('<b>') %}", "{% with x=_('a b') %}{{ x }}{{ x|length }}{% endwith %}", "{% cycle _('<') _('>') %}", "{% widthratio _('1') 2 3 %}", "{% widthratio 1 2 _('3') %}", "{% ifchanged _('a') %}x{% endifchanged %}"):
         yield t, [], {}
 
