@@ -52,7 +52,7 @@ race_packages() { local p; for p in "${race[@]}"; do [ ! -d "pkg/${p%/...}" ] ||
 go_test() {
   local totals=$work/totals p f status=0
   rm -f "$totals"
-  "$go" test -json -count=1 -timeout "${timeout:-10m}" "$@" | "$work/testsum" ${figures:-} -totals "$totals" || status=1
+  "$go" test -json -count=1 -timeout "${timeout:-20m}" "$@" | "$work/testsum" ${figures:-} -totals "$totals" || status=1
   if [ -e "$totals" ]; then
     read -r p f <"$totals"
     passed=$((passed + p)); failed=$((failed + f))
