@@ -27,6 +27,9 @@ start() {
   give_files "$d"; own "$d"
   read -r -a args <<<"${REDIS_ARGS:-}"
   listen=(--port "$port")
+  # Nodes speak to each other on a port of their own; that of the default is one that the
+  # system may have given to a connection.
+  case " ${args[*]} " in *" --cluster-enabled "*) listen+=(--cluster-port $((port + 1000))) ;; esac
   [ -z "${REDIS_TLS:-}" ] || listen=(--port 0 --tls-port "$port" --tls-cert-file ../files/cert.pem --tls-key-file ../files/key.pem
     --tls-ca-cert-file ../files/ca.pem)
   # What was accepted is there after a restart.

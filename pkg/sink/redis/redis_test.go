@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -282,7 +283,9 @@ func TestCluster(t *testing.T) {
 	must(cb.ClusterAddSlotsRange(ctx, 8192, 16383).Err())
 	u, err := url.Parse(b.URL)
 	must(err)
-	must(ca.ClusterMeet(ctx, u.Hostname(), u.Port()).Err())
+	port, err := strconv.Atoi(u.Port())
+	must(err)
+	must(ca.Do(ctx, "CLUSTER", "MEET", u.Hostname(), port, port+1000).Err())
 	for _, c := range []*redis.Client{ca, cb} {
 		for strings.Count(c.ClusterNodes(ctx).Val(), "connected ") < 2 || !strings.Contains(c.ClusterInfo(ctx).Val(), "cluster_slots_assigned:16384") || !strings.Contains(c.ClusterInfo(ctx).Val(), "cluster_state:ok") {
 			must(ctx.Err())
