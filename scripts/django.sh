@@ -21,7 +21,7 @@ private() {
   export "$2_INSTANCE=django-$$"
   scripts/services/"$1".sh start
   own=$1
-  admin=$(scripts/services/"$1".sh "$([ "$1" = postgres ] && echo dsn || echo url)")
+  admin=$(scripts/services/"$1".sh url)
 }
 
 cleanup() {

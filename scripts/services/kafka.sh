@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One Apache Kafka broker (KRaft, plaintext) on loopback. Needs Java 17 and Maven.
 #
-#   kafka.sh install|start|stop|wipe|env|brokers|status
+#   kafka.sh install|start|stop|kill|wipe|env|url|brokers|status
 #
 #   KAFKA_INSTANCE  a name for a server of its own beside the tests'  (default none)
 #   KAFKA_PORT      its port   (default 24092, or the next free one; controller: its own)
@@ -89,15 +89,9 @@ start() {
   wait_port "$port" "$d/pid" "$d/server.log" 120
 }
 
-brokers() { echo "127.0.0.1:$(cat "$d/port")"; }
+url() { echo "127.0.0.1:$(cat "$d/port")"; }
 
 case ${1:-} in
-  install) locked "$dir/.lock-install" install ;;
-  start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
-  stop) stop_pid "$d/pid" ;;
-  wipe) stop_pid "$d/pid"; rm -rf "$d" ;;
-  env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_KAFKA='$(brokers)'" ;;
-  brokers) alive "$d/pid" || die "$name is not running"; brokers ;;
-  status) if alive "$d/pid"; then echo "$name: $(brokers)"; else echo "$name: stopped"; fi ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+  brokers) running ;;
+  *) serve WALTRIGGER_TEST_KAFKA "$@" ;;
 esac

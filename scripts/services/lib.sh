@@ -97,6 +97,30 @@ stop_pid() {
   rm -f "$pidf"
 }
 
+# halt [SIGNAL] ends the server of the script that sources this, which may have a way of
+# its own.
+halt() { stop_pid "$d/pid" "$@"; }
+
+# running prints the server's address.
+running() { alive "$d/pid" || die "$name is not running"; url; }
+
+# serve VARIABLE VERB does what every service does. Its script has functions install, start
+# and url, its name in $name and its folder in $d. The tests find its address in VARIABLE.
+serve() {
+  local at
+  case ${2:-} in
+    install) locked "$dir/.lock-install" install ;;
+    start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
+    stop) halt ;;
+    kill) halt KILL ;;
+    wipe) halt; rm -rf "$d" ;;
+    env) at=$(running); echo "export $1='$at'" ;;
+    url) running ;;
+    status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
+    *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+  esac
+}
+
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # wait_port PORT PIDFILE LOG SECONDS

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Mosquitto (MQTT 5) on loopback.
 #
-#   mosquitto.sh install|start|stop|wipe|env|url|status
+#   mosquitto.sh install|start|stop|kill|wipe|env|url|status
 #
 #   MQTT_INSTANCE   a name for a server of its own beside the tests'   (default none)
 #   MQTT_PORT       its port                  (default 24883, or the next free one)
@@ -37,13 +37,4 @@ start() {
 
 url() { echo "mqtt://127.0.0.1:$(cat "$d/port")"; }
 
-case ${1:-} in
-  install) locked "$dir/.lock-install" install ;;
-  start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
-  stop) stop_pid "$d/pid" ;;
-  wipe) stop_pid "$d/pid"; rm -rf "$d" ;;
-  env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_MQTT='$(url)'" ;;
-  url) alive "$d/pid" || die "$name is not running"; url ;;
-  status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
-esac
+serve WALTRIGGER_TEST_MQTT "$@"

@@ -2,7 +2,7 @@
 # Moto, which answers as the services of AWS do, on loopback. Needs Python 3.10 with
 # venv and pip. It keeps nothing over a restart.
 #
-#   moto.sh install|start|stop|wipe|env|url|status
+#   moto.sh install|start|stop|kill|wipe|env|url|status
 #
 #   MOTO_INSTANCE  a name for a server of its own beside the tests'  (default none)
 #   MOTO_PORT      its port   (default 24566, or the next free one)
@@ -44,13 +44,4 @@ start() {
 
 url() { echo "http://127.0.0.1:$(cat "$d/port")"; }
 
-case ${1:-} in
-  install) locked "$dir/.lock-moto" install ;;
-  start) locked "$dir/.lock-moto" install; locked "$dir/.lock-$name-start" start ;;
-  stop) stop_pid "$d/pid" ;;
-  wipe) stop_pid "$d/pid"; rm -rf "$d" ;;
-  env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_AWS='$(url)'" ;;
-  url) alive "$d/pid" || die "$name is not running"; url ;;
-  status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
-esac
+serve WALTRIGGER_TEST_AWS "$@"

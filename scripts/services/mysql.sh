@@ -57,13 +57,6 @@ SQL
 url() { echo "mysql://root:root@127.0.0.1:$(cat "$d/port")/mysql"; }
 
 case ${1:-} in
-  install) locked "$dir/.lock-install" install ;;
-  start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
-  stop) stop_pid "$d/pid" ;;
-  kill) stop_pid "$d/pid" KILL ;;
-  wipe) stop_pid "$d/pid" KILL; rm -rf "$d" ;;
-  env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_MYSQL='$(url)'" ;;
-  url) alive "$d/pid" || die "$name is not running"; url ;;
-  status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+  wipe) halt KILL; rm -rf "$d" ;;
+  *) serve WALTRIGGER_TEST_MYSQL "$@" ;;
 esac

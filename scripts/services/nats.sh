@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # NATS with JetStream on loopback.
 #
-#   nats.sh install|start|stop|wipe|env|url|status
+#   nats.sh install|start|stop|kill|wipe|env|url|status
 #
 #   NATS_INSTANCE   a name for a server of its own beside the tests'   (default none)
 #   NATS_PORT       its port                  (default 24222, or the next free one)
@@ -33,13 +33,4 @@ start() {
 
 url() { echo "nats://127.0.0.1:$(cat "$d/port")"; }
 
-case ${1:-} in
-  install) locked "$dir/.lock-install" install ;;
-  start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
-  stop) stop_pid "$d/pid" ;;
-  wipe) stop_pid "$d/pid"; rm -rf "$d" ;;
-  env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_NATS='$(url)'" ;;
-  url) alive "$d/pid" || die "$name is not running"; url ;;
-  status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
-esac
+serve WALTRIGGER_TEST_NATS "$@"

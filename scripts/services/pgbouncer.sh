@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # PgBouncer on loopback, before a PostgreSQL of scripts/services.
 #
-#   pgbouncer.sh install|start|stop|wipe|url|status
+#   pgbouncer.sh install|start|stop|kill|wipe|url|status
 #
 #   PGBOUNCER_INSTANCE  a name for one of its own                      (default none)
 #   PGBOUNCER_PORT      its port                     (default 24632, or the next free one)
@@ -34,12 +34,4 @@ start() {
 
 url() { echo "postgres://postgres:postgres@127.0.0.1:$(cat "$d/port")/postgres?sslmode=disable"; }
 
-case ${1:-} in
-  install) locked "$dir/.lock-install" install ;;
-  start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
-  stop) stop_pid "$d/pid" ;;
-  wipe) stop_pid "$d/pid"; rm -rf "$d" ;;
-  url) alive "$d/pid" || die "$name is not running"; url ;;
-  status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
-esac
+serve WALTRIGGER_TEST_PGBOUNCER "$@"

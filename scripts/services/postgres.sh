@@ -132,18 +132,13 @@ ready() {
   tail -n 20 "$d/server.log" >&2; die "$name does not accept connections"
 }
 
-dsn() { echo "postgres://postgres:postgres@127.0.0.1:$(cat "$d/port")/postgres?sslmode=disable"; }
+halt() { stop_pid "$d/pid" "${1:-INT}"; } # INT is PostgreSQL's fast shutdown; TERM would wait for clients
+
+url() { echo "postgres://postgres:postgres@127.0.0.1:$(cat "$d/port")/postgres?sslmode=disable"; }
 
 case ${1:-} in
-  install) locked "$dir/.lock-install" install ;;
-  start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
-  stop) stop_pid "$d/pid" INT ;; # INT is PostgreSQL's fast shutdown; TERM would wait for clients
-  wipe) stop_pid "$d/pid" INT; rm -rf "$d" ;;
-  env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_POSTGRES='$(dsn)'" ;;
   clone) locked "$dir/.lock-$name" clone ;;
-  kill) if alive "$d/pid"; then kill -KILL "$(cut -d' ' -f1 "$d/pid")"; while alive "$d/pid"; do sleep 0.05; done; rm -f "$d/pid"; fi ;;
-  dsn | url) alive "$d/pid" || die "$name is not running"; dsn ;;
-  status) if alive "$d/pid"; then echo "$name: $(dsn)"; else echo "$name: stopped"; fi ;;
+  dsn) running ;;
   bin) bin ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+  *) serve WALTRIGGER_TEST_POSTGRES "$@" ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # RabbitMQ on loopback, user guest, password guest.
 #
-#   rabbitmq.sh install|start|stop|wipe|env|url|status|ctl ARGS
+#   rabbitmq.sh install|start|stop|kill|wipe|env|url|status|ctl ARGS
 #
 #   RABBITMQ_INSTANCE  a name for a server of its own beside the tests'  (default none)
 #   RABBITMQ_PORT      its port               (default 24672, or the next free one)
@@ -89,18 +89,11 @@ start() {
   tail -n 20 "$d/server.log" >&2; die "$name is not up after 60 s"
 }
 
-stop() { stop_pid "$d/pid"; stop_pid "$d/epmd.pid"; }
+halt() { stop_pid "$d/pid" "$@"; stop_pid "$d/epmd.pid"; }
 
 url() { echo "amqp${RABBITMQ_TLS:+s}://guest:guest@127.0.0.1:$(cat "$d/port")/"; }
 
 case ${1:-} in
-  install) locked "$dir/.lock-install" install ;;
-  start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
-  stop) stop ;;
-  wipe) stop; rm -rf "$d" ;;
-  env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_RABBITMQ='$(url)'" ;;
-  url) alive "$d/pid" || die "$name is not running"; url ;;
   ctl) shift; mapfile -d '' in < <(chrooted); "${in[@]}" rabbitmqctl "$@" ;;
-  status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+  *) serve WALTRIGGER_TEST_RABBITMQ "$@" ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Redis on loopback.
 #
-#   redis.sh install|start|stop|wipe|env|url|status
+#   redis.sh install|start|stop|kill|wipe|env|url|status
 #
 #   REDIS_INSTANCE  a name for a server of its own beside the tests'   (default none)
 #   REDIS_PORT      its port                  (default 24379, or the next free one)
@@ -41,13 +41,4 @@ start() {
 
 url() { echo "redis${REDIS_TLS:+s}://127.0.0.1:$(cat "$d/port")/0"; }
 
-case ${1:-} in
-  install) locked "$dir/.lock-install" install ;;
-  start) locked "$dir/.lock-install" install; locked "$dir/.lock-$name" start ;;
-  stop) stop_pid "$d/pid" ;;
-  wipe) stop_pid "$d/pid"; rm -rf "$d" ;;
-  env) alive "$d/pid" || die "$name is not running"; echo "export WALTRIGGER_TEST_REDIS='$(url)'" ;;
-  url) alive "$d/pid" || die "$name is not running"; url ;;
-  status) if alive "$d/pid"; then echo "$name: $(url)"; else echo "$name: stopped"; fi ;;
-  *) sed -n '2,/^set /p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
-esac
+serve WALTRIGGER_TEST_REDIS "$@"
