@@ -124,13 +124,11 @@ func (a *api) listBackfills(ctx context.Context, r *request) (*response, error) 
 	if err := onlyQuery(r.query, "trigger", "source", "open"); err != nil {
 		return nil, err
 	}
-	f := BackfillFilter{Source: r.query.Get("source")}
-	if r.query.Has("trigger") {
-		var ok bool
-		if f.Trigger, ok = parseID(r.query.Get("trigger")); !ok {
-			return nil, badRequest("invalid_query", "trigger must be the id of a trigger")
-		}
+	id, err := triggerOf(r.query)
+	if err != nil {
+		return nil, err
 	}
+	f := BackfillFilter{Source: r.query.Get("source"), Trigger: id}
 	switch open := strings.ToLower(r.query.Get("open")); {
 	case open == "true":
 		f.Open = true

@@ -225,18 +225,14 @@ func deliveryFilter(v url.Values) (DeliveryFilter, error) {
 	if v.Has("status") && !isStatus(f.Status) {
 		return f, badRequest("invalid_query", "status must be parked, dead or sent")
 	}
-	if v.Has("trigger") {
-		id, ok := parseID(v.Get("trigger"))
-		if !ok {
-			return f, badRequest("invalid_query", "trigger must be the id of a trigger")
-		}
-		f.Trigger = id
+	var err error
+	if f.Trigger, err = triggerOf(v); err != nil {
+		return f, err
 	}
 	if v.Has("key") {
 		key := v.Get("key")
 		f.Key = &key
 	}
-	var err error
 	if f.Limit, err = pageLimit(v); err != nil {
 		return f, err
 	}

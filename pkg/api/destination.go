@@ -37,12 +37,9 @@ func (a *api) listDestinations(ctx context.Context, r *request) (*response, erro
 	if err := onlyQuery(r.query, "trigger"); err != nil {
 		return nil, err
 	}
-	id := int64(0)
-	if r.query.Has("trigger") {
-		var ok bool
-		if id, ok = parseID(r.query.Get("trigger")); !ok {
-			return nil, badRequest("invalid_query", "trigger must be the id of a trigger")
-		}
+	id, err := triggerOf(r.query)
+	if err != nil {
+		return nil, err
 	}
 	ds, err := a.Deliveries.Destinations(ctx, id)
 	return list(ds), err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -352,4 +353,16 @@ func queryID(r *request) (int64, error) {
 func parseID(s string) (int64, bool) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	return id, err == nil && id > 0 && strconv.FormatInt(id, 10) == s
+}
+
+// triggerOf is the trigger that a query asks about, 0 if it asks about all.
+func triggerOf(query url.Values) (int64, error) {
+	if !query.Has("trigger") {
+		return 0, nil
+	}
+	id, ok := parseID(query.Get("trigger"))
+	if !ok {
+		return 0, badRequest("invalid_query", "trigger must be the id of a trigger")
+	}
+	return id, nil
 }
