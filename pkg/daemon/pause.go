@@ -47,13 +47,7 @@ func (s *triggers) pause(ctx context.Context, id int64, mode trigger.Paused, o a
 		return r, err
 	}
 	s.log.Info("trigger paused or resumed", "trigger", id, "name", r.Trigger.Name, "paused", string(mode))
-	s.publishAll()
-	now, err := s.activate(ctx, r, o)
-	if err != nil {
-		s.log.Warn("activate trigger: goes on in the background", "trigger", id, "err", err)
-		return r, nil
-	}
-	return now, nil
+	return s.stored(ctx, r, o), nil
 }
 
 // warnPaused says which triggers hold up the log, since the configuration has changed

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -203,28 +204,26 @@ func (s *triggers) replace(ctx context.Context, id int64, t *trigger.Trigger, o 
 		return r, err
 	}
 	// Without a revision of the caller's, the one just read keeps its activations true.
-	err = s.change(ctx, func() error { return s.store.UpdateTrigger(ctx, &r, cmpOr(o.IfRevision, was.Revision)) })
+	err = s.change(ctx, func() error { return s.store.UpdateTrigger(ctx, &r, cmp.Or(o.IfRevision, was.Revision)) })
 	if errors.Is(err, trigger.ErrStale) && o.IfRevision == 0 && ctx.Err() == nil {
 		return s.replace(ctx, id, t, o)
 	}
 	if err != nil {
 		return r, err
 	}
-	s.publishAll()
-	// What is stored stays, whatever becomes of the activation: it is tried again.
-	now, err := s.activate(ctx, r, o)
-	if err != nil {
-		s.log.Warn("activate trigger: goes on in the background", "trigger", id, "err", err)
-		return r, nil
-	}
-	return now, nil
+	return s.stored(ctx, r, o), nil
 }
 
-func cmpOr(a, b int64) int64 {
-	if a != 0 {
-		return a
+// stored brings into force what r has become. It stays so, whatever becomes of the
+// activation: that is tried again.
+func (s *triggers) stored(ctx context.Context, r trigger.Record, o api.WriteOptions) trigger.Record {
+	s.publishAll()
+	now, err := s.activate(ctx, r, o)
+	if err != nil {
+		s.log.Warn("activate trigger: goes on in the background", "trigger", r.Trigger.ID, "err", err)
+		return r
 	}
-	return b
+	return now
 }
 
 func (s *triggers) remove(ctx context.Context, id, ifRevision int64) error {
