@@ -1,6 +1,9 @@
 package source
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Scanner is a Source whose tables can be read from one end to the other while Run goes
 // on. Nothing is written to a table for that, and nothing locked.
@@ -30,4 +33,30 @@ type Scan struct {
 type Scanned struct {
 	RowSet
 	Next []string // opaque texts that may be kept; nil: there is no more
+}
+
+// ScanPlace is a Scanned.Next: of the last row of a part, the columns of the key and what it has
+// in them.
+func ScanPlace(key, texts []string) []string {
+	place := make([]string, 0, 2*len(key))
+	for n, name := range key {
+		place = append(place, name, texts[n])
+	}
+	return place
+}
+
+// Texts takes After, a ScanPlace, apart: nil if reading begins. A *TableError says that it was
+// one by another key.
+func (s Scan) Texts(key []string) ([]string, error) {
+	if s.After == nil {
+		return nil, nil
+	}
+	var names, texts []string
+	for n := 0; n+1 < len(s.After); n += 2 {
+		names, texts = append(names, s.After[n]), append(texts, s.After[n+1])
+	}
+	if len(s.After)%2 != 0 || !slices.Equal(names, key) {
+		return nil, &TableError{Table: s.Table, Reason: "its primary key was changed while its rows were read", Mend: "begin anew"}
+	}
+	return texts, nil
 }

@@ -196,11 +196,6 @@ func (d *decoder) add(c change.Change, size int) {
 	d.bytes += size
 }
 
-// permanentError ends Run: reading the same log again would fail in the same way.
-type permanentError struct{ error }
-
-func (e permanentError) Unwrap() error { return e.error }
-
 // event decodes one event as the server sent it.
 func (d *decoder) event(ctx context.Context, e *replication.BinlogEvent) error {
 	h := e.Header
@@ -259,7 +254,7 @@ func next(pos uint64, h *replication.EventHeader) uint64 {
 // begunFile takes the event with which each file begins.
 func (d *decoder) begunFile(ctx context.Context, h *replication.EventHeader) error {
 	if d.group.open && d.resumed {
-		return permanentError{fmt.Errorf("read log: file %s begins inside a group", d.file)}
+		return source.PermanentError{Err: fmt.Errorf("read log: file %s begins inside a group", d.file)}
 	}
 	other, err := d.clock.opened(ctx, d.file, h.Timestamp, !d.byPlace)
 	switch {
@@ -282,7 +277,7 @@ func (d *decoder) decode(ctx context.Context, h *replication.EventHeader, b []by
 		replication.UPDATE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv2, replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.PARTIAL_UPDATE_ROWS_EVENT,
 		replication.DELETE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv2, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
 		if !d.group.open {
-			return permanentError{fmt.Errorf("read log: rows outside of a group at %s:%d", d.file, start)}
+			return source.PermanentError{Err: fmt.Errorf("read log: rows outside of a group at %s:%d", d.file, start)}
 		}
 		if d.group.xa != nil {
 			d.group.xa.keep(h, b)

@@ -17,14 +17,14 @@ import (
 // begin starts a group.
 func (d *decoder) begin(h *replication.EventHeader, b []byte, start uint64) error {
 	if d.group.open {
-		return permanentError{fmt.Errorf("read log: a group begins at %s:%d inside another one", d.file, start)}
+		return source.PermanentError{Err: fmt.Errorf("read log: a group begins at %s:%d inside another one", d.file, start)}
 	}
 	if h.LogPos != 0 { // exactly, whatever was in between
 		start = d.pos - uint64(h.EventSize)
 	}
 	s, err := decodeStart(h, b)
 	if err != nil {
-		return permanentError{err}
+		return source.PermanentError{Err: err}
 	}
 	seq := d.clock.seq(d.file, start)
 	if seq <= d.end.seq {
@@ -90,11 +90,11 @@ func (g *group) transaction() *change.Tx {
 func (d *decoder) query(ctx context.Context, h *replication.EventHeader, b []byte) error {
 	q, err := decodeQuery(h, b)
 	if err != nil {
-		return permanentError{err}
+		return source.PermanentError{Err: err}
 	}
 	g := &d.group
 	if !g.open {
-		return permanentError{fmt.Errorf("read log: a statement outside of a group before %s:%d", d.file, d.pos)}
+		return source.PermanentError{Err: fmt.Errorf("read log: a statement outside of a group before %s:%d", d.file, d.pos)}
 	}
 	switch {
 	case string(q.text) == "BEGIN":
@@ -223,7 +223,7 @@ func (d *decoder) missed(tables []source.TableName) {
 func (d *decoder) commit(ctx context.Context) error {
 	g := &d.group
 	if !g.open {
-		return permanentError{fmt.Errorf("read log: a commit outside of a group before %s:%d", d.file, d.pos)}
+		return source.PermanentError{Err: fmt.Errorf("read log: a commit outside of a group before %s:%d", d.file, d.pos)}
 	}
 	if g.holding {
 		if err := d.release(ctx); err != nil {
@@ -286,18 +286,18 @@ func (d *decoder) rowsOf(ctx context.Context, h *replication.EventHeader, b []by
 	}
 	id, ok := rowsTable(b)
 	if !ok {
-		return permanentError{fmt.Errorf("decode rows: event is cut short")}
+		return source.PermanentError{Err: fmt.Errorf("decode rows: event is cut short")}
 	}
 	c := d.maps[id]
 	if c == nil {
 		if id == 0xffffff { // only marks the end of a statement
 			return nil
 		}
-		return permanentError{fmt.Errorf("decode rows: nothing describes table %d at %s:%d", id, d.file, d.pos)}
+		return source.PermanentError{Err: fmt.Errorf("decode rows: nothing describes table %d at %s:%d", id, d.file, d.pos)}
 	}
 	e, err := decodeRows(h.EventType, c.tableMap, b)
 	if err != nil {
-		return permanentError{err}
+		return source.PermanentError{Err: err}
 	}
 	return d.rows(ctx, c, e)
 }
@@ -313,7 +313,7 @@ func (d *decoder) rows(ctx context.Context, c *cached, e *rowsEvent) error {
 			var ok bool
 			if rest, ok = e.skip(rest); !ok {
 				if c.sh != nil {
-					return permanentError{fmt.Errorf("decode rows of %s: %w", c.name, errShort)}
+					return source.PermanentError{Err: fmt.Errorf("decode rows of %s: %w", c.name, errShort)}
 				}
 				break // of a type that is not known: all of them count as one
 			}
@@ -325,7 +325,7 @@ func (d *decoder) rows(ctx context.Context, c *cached, e *rowsEvent) error {
 			if err = fmt.Errorf("decode rows of %s: %w", c.name, err); errors.As(err, new(unansweredError)) {
 				return err
 			}
-			return permanentError{err}
+			return source.PermanentError{Err: err}
 		}
 		rest = left
 		if err := d.emit(ctx, ch, before-len(rest)); err != nil {
@@ -364,14 +364,14 @@ func (d *decoder) row(ctx context.Context, sh *shape, e *rowsEvent, b []byte) (c
 // tableMap takes the description of the rows that follow.
 func (d *decoder) tableMap(b []byte) error {
 	if len(b) < 6 {
-		return permanentError{fmt.Errorf("decode table map: event is cut short")}
+		return source.PermanentError{Err: fmt.Errorf("decode table map: event is cut short")}
 	}
 	id := little(b[:6])
 	c := d.cache[id]
 	if c == nil || !c.same(b[6:]) {
 		m, err := decodeTableMap(b, d.server.mariadb)
 		if err != nil {
-			return permanentError{err}
+			return source.PermanentError{Err: err}
 		}
 		if len(d.cache) > 10000 { // of tables that were dropped or altered
 			d.cache = map[uint64]*cached{}

@@ -10,6 +10,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 // A transaction that changed tables which cannot be rolled back, MyISAM's, may have in
@@ -98,7 +99,7 @@ func (d *decoder) rollbackTo(name string) error {
 		return nil
 	}
 	if !g.undo(name, d.ordinal) || !g.holding {
-		return permanentError{fmt.Errorf("read log: rows before %s:%d were undone after they were sent", d.file, d.pos)}
+		return source.PermanentError{Err: fmt.Errorf("read log: rows before %s:%d were undone after they were sent", d.file, d.pos)}
 	}
 	return nil
 }
@@ -107,7 +108,7 @@ func (d *decoder) rollbackTo(name string) error {
 func (d *decoder) rollback() error {
 	g := &d.group
 	if g.tx != nil && !g.scanned {
-		return permanentError{fmt.Errorf("read log: rows before %s:%d were undone after they were sent", d.file, d.pos)}
+		return source.PermanentError{Err: fmt.Errorf("read log: rows before %s:%d were undone after they were sent", d.file, d.pos)}
 	}
 	g.hold = hold{}
 	return d.finish()

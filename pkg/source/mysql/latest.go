@@ -14,20 +14,9 @@ var _ source.Latest = (*Source)(nil)
 // Latest implements source.Latest.
 func (s *Source) Latest(ctx context.Context, table source.TableName) (source.RowSet, error) {
 	out := source.RowSet{}
-	err := s.rows.do(ctx, func(c *sql.Conn) error {
-		srv, err := s.knownServer(ctx, c)
-		if err != nil {
-			return err
-		}
-		sh, err := s.shapes.of(ctx, c, srv, table)
-		if err != nil {
-			return err
-		}
+	err := s.with(ctx, s.rows, s.shapes, table, func(c *sql.Conn, _ *server, sh *rowShape) error {
 		out.Table = sh.table
-		if err = sh.read(ctx, c, sh.latest(), nil, &out); err != nil {
-			delete(s.shapes, table) // perhaps it changed just now
-		}
-		return err
+		return sh.read(ctx, c, sh.latest(), nil, &out)
 	})
 	if err != nil {
 		return source.RowSet{}, fmt.Errorf("read the latest row of %s: %w", table, err)

@@ -70,6 +70,24 @@ func (s rowShapes) of(ctx context.Context, c *sql.Conn, srv *server, name source
 	return sh, nil
 }
 
+// with calls f with a table as it is, on conn, whose turn guards shapes.
+func (s *Source) with(ctx context.Context, conn *shared, shapes rowShapes, table source.TableName, f func(c *sql.Conn, srv *server, sh *rowShape) error) error {
+	return conn.do(ctx, func(c *sql.Conn) error {
+		srv, err := s.knownServer(ctx, c)
+		if err != nil {
+			return err
+		}
+		sh, err := shapes.of(ctx, c, srv, table)
+		if err != nil {
+			return err
+		}
+		if err = f(c, srv, sh); err != nil {
+			delete(shapes, table) // perhaps it changed just now
+		}
+		return err
+	})
+}
+
 // selected says how a column comes when it is selected.
 func (b *shaper) selected(d columnDef) column {
 	t := parseType(d.Type)

@@ -233,7 +233,7 @@ func TestUnknownEvents(t *testing.T) {
 			t.Errorf("type %d with flags %d: %v", tt.kind, tt.flags, err)
 		case halt != nil && (halt.State != tt.state || !strings.Contains(halt.Reason, "binlog.000001:4")):
 			t.Errorf("type %d with flags %d: %v", tt.kind, tt.flags, err)
-		case err != nil && halt == nil && !errors.As(err, new(permanentError)):
+		case err != nil && halt == nil && !errors.As(err, new(source.PermanentError)):
 			t.Errorf("type %d with flags %d would be tried again: %v", tt.kind, tt.flags, err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 // Fields of a compressed part of the log.
@@ -36,14 +38,14 @@ func expand(b []byte, handle func(*replication.EventHeader, []byte) error) error
 		}
 	}
 	if c.bad {
-		return permanentError{errors.New("decode compressed transaction: event is cut short")}
+		return source.PermanentError{Err: errors.New("decode compressed transaction: event is cut short")}
 	}
 	if method != methodZstd {
-		return permanentError{fmt.Errorf("decode compressed transaction: method %d is not known", method)}
+		return source.PermanentError{Err: fmt.Errorf("decode compressed transaction: method %d is not known", method)}
 	}
 	r, err := zstd.NewReader(bytes.NewReader(c.b), zstd.WithDecoderConcurrency(1))
 	if err != nil {
-		return permanentError{fmt.Errorf("decompress transaction: %w", err)}
+		return source.PermanentError{Err: fmt.Errorf("decompress transaction: %w", err)}
 	}
 	defer r.Close()
 	for {
@@ -51,15 +53,15 @@ func expand(b []byte, handle func(*replication.EventHeader, []byte) error) error
 		if _, err := io.ReadFull(r, head[:]); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return permanentError{fmt.Errorf("decompress transaction: %w", err)}
+			return source.PermanentError{Err: fmt.Errorf("decompress transaction: %w", err)}
 		}
 		var h replication.EventHeader
 		if err := h.Decode(head[:]); err != nil || h.EventSize > maxEvent {
-			return permanentError{fmt.Errorf("decompress transaction: bad event: %w", err)}
+			return source.PermanentError{Err: fmt.Errorf("decompress transaction: bad event: %w", err)}
 		}
 		body := make([]byte, h.EventSize-replication.EventHeaderSize)
 		if _, err := io.ReadFull(r, body); err != nil {
-			return permanentError{fmt.Errorf("decompress transaction: %w", err)}
+			return source.PermanentError{Err: fmt.Errorf("decompress transaction: %w", err)}
 		}
 		if err := handle(&h, body); err != nil {
 			return err

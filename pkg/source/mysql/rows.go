@@ -47,15 +47,7 @@ func (s *Source) consult(ctx context.Context, q source.Query, take func(c *sql.C
 	if len(q.Keys) == 0 || len(q.Columns) == 0 {
 		return 0, 0, errors.New("no keys")
 	}
-	err = s.rows.do(ctx, func(c *sql.Conn) error {
-		srv, err := s.knownServer(ctx, c)
-		if err != nil {
-			return err
-		}
-		sh, err := s.shapes.of(ctx, c, srv, q.Table)
-		if err != nil {
-			return err
-		}
+	err = s.with(ctx, s.rows, s.shapes, q.Table, func(c *sql.Conn, srv *server, sh *rowShape) error {
 		at, err := sh.places(q.Columns)
 		if err != nil {
 			return err
@@ -65,9 +57,6 @@ func (s *Source) consult(ctx context.Context, q source.Query, take func(c *sql.C
 			ask = s.askMariaDB
 		}
 		seq, until, err = ask(ctx, c, srv, func() error { return take(c, sh, at) })
-		if err != nil {
-			delete(s.shapes, q.Table) // perhaps it changed just now
-		}
 		return err
 	})
 	return seq, until, err

@@ -30,15 +30,7 @@ const errBusyRows = 3572
 // Scan implements source.Scanner. The values are made exactly as those of the log. The
 // place of a row is the text of its key.
 func (s *Source) Scan(ctx context.Context, q source.Scan) (out source.Scanned, err error) {
-	err = s.scans.do(ctx, func(c *sql.Conn) error {
-		srv, err := s.knownServer(ctx, c)
-		if err != nil {
-			return err
-		}
-		sh, err := s.scanned.of(ctx, c, srv, q.Table)
-		if err != nil {
-			return err
-		}
+	err = s.with(ctx, s.scans, s.scanned, q.Table, func(c *sql.Conn, srv *server, sh *rowShape) error {
 		query, args, err := sh.scan(q)
 		if err != nil {
 			return err
@@ -63,7 +55,6 @@ func (s *Source) Scan(ctx context.Context, q source.Scan) (out source.Scanned, e
 			err = errors.New("another server than this one is being read")
 		}
 		if err != nil {
-			delete(s.scanned, q.Table) // perhaps it changed just now
 			return unreadable(q.Table, err)
 		}
 		if cut || len(out.Rows) == q.Limit {
@@ -117,17 +108,15 @@ func (sh *rowShape) scan(q source.Scan) (query string, args []any, err error) {
 			return "", nil, &source.TableError{Table: q.Table, Reason: "its primary key has a column of type SET, by which its rows cannot be read in parts", Mend: "use another key"}
 		}
 	}
+	texts, err := q.Texts(sh.def.Key)
+	if err != nil {
+		return "", nil, err
+	}
 	where := ""
-	if q.After != nil {
-		if len(q.After) != 2*len(at) {
-			return "", nil, rekeyed(q.Table)
-		}
+	if texts != nil {
 		places := make([]any, len(at))
 		for n, i := range at {
-			if q.After[2*n] != sh.def.Key[n] {
-				return "", nil, rekeyed(q.Table)
-			}
-			if places[n], err = sh.cols[i].bound(q.After[2*n+1]); err != nil {
+			if places[n], err = sh.cols[i].bound(texts[n]); err != nil {
 				return "", nil, fmt.Errorf("column %q: %w", sh.def.Key[n], err)
 			}
 		}
@@ -157,16 +146,13 @@ func (c *column) bound(text string) (any, error) {
 	return c.argument(text)
 }
 
-func rekeyed(t source.TableName) error {
-	return &source.TableError{Table: t, Reason: "its primary key was changed while its rows were read", Mend: "begin anew"}
-}
-
-// next is the place of a row, names and texts.
-func (sh *rowShape) next(row []change.Value) (next []string) {
-	for _, name := range sh.def.Key {
-		next = append(next, name, row[sh.table.Lookup(name)].Text)
+// next is the place of a row.
+func (sh *rowShape) next(row []change.Value) []string {
+	texts := make([]string, len(sh.def.Key))
+	for n, name := range sh.def.Key {
+		texts[n] = row[sh.table.Lookup(name)].Text
 	}
-	return next
+	return source.ScanPlace(sh.def.Key, texts)
 }
 
 // unreadable makes of the refusals of a server that will not pass what a caller is told.

@@ -11,44 +11,8 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/source/sourcetest"
 )
-
-// scanAll reads a table in parts of so many rows.
-func scanAll(t *testing.T, s *Source, table source.TableName, limit int) (rows [][]change.Value) {
-	t.Helper()
-	q := source.Scan{Table: table, Limit: limit}
-	for range 1000 {
-		got, err := s.Scan(context.Background(), q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Seq == 0 || got.Until == 0 || got.Of != nil || len(got.Rows) > limit {
-			t.Fatalf("got %+v", got)
-		}
-		rows = append(rows, got.Rows...)
-		if q.After = got.Next; got.Next == nil {
-			return rows
-		}
-	}
-	t.Fatalf("table %s has no end", table)
-	return nil
-}
-
-// drain takes what comes until the test ends.
-func (r *running) drain(t *testing.T) {
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-r.out:
-			case <-stop:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { close(stop); <-done })
-}
 
 // TestScanKeys reads tables with every kind of key row by row: each row once, in the
 // server's own order.
@@ -56,7 +20,7 @@ func TestScanKeys(t *testing.T) {
 	everywhere(t, func(t *testing.T, db *testDB) {
 		db.exec("set sql_mode = '', time_zone = '+00:00'\ncreate table first (id int primary key)")
 		r := start(t, db, "first")
-		r.drain(t)
+		sourcetest.Drain(t, r.out)
 		for i, c := range []struct{ columns, values, only string }{
 			{"int", "(3), (1), (2), (-2147483648)", ""},
 			{"bigint unsigned", "(18446744073709551615), (0), (9223372036854775808)", ""},
@@ -108,7 +72,7 @@ func TestScanKeys(t *testing.T) {
 			}
 			for _, limit := range []int{1, 2} {
 				var got []string
-				for _, row := range scanAll(t, r.Source, db.table(table), limit) {
+				for _, row := range sourcetest.ScanAll(t, r, db.table(table), limit) {
 					got = append(got, row[0].Text)
 				}
 				if !slices.Equal(got, want) {
@@ -128,12 +92,12 @@ func TestScanTables(t *testing.T) {
 			db.exec(fmt.Sprintf("insert into `Odd one` (b, `A a`) values (%d, '%s')", i/2, []string{"x", "b"}[i%2]))
 		}
 		r := start(t, db, "first")
-		r.drain(t)
-		rows := scanAll(t, r.Source, db.table("Odd one"), 4)
+		sourcetest.Drain(t, r.out)
+		rows := sourcetest.ScanAll(t, r, db.table("Odd one"), 4)
 		if len(rows) != 30 || rows[0][1].Text != "x" || rows[29][1].Text != "b" || rows[29][0].Text != "14" || rows[29][2].Text != "28" {
 			t.Errorf("%d rows: %v", len(rows), rows)
 		}
-		if rows := scanAll(t, r.Source, db.table("nothing"), 4); len(rows) != 0 {
+		if rows := sourcetest.ScanAll(t, r, db.table("nothing"), 4); len(rows) != 0 {
 			t.Errorf("rows of an empty table: %v", rows)
 		}
 		for table, want := range map[string]string{"nope": "does not exist", "keyless": "no primary key", "chosen": "SET"} {
@@ -157,22 +121,8 @@ func TestScanBytes(t *testing.T) {
 			db.exec(fmt.Sprintf("insert into t values (%d, repeat('x', 100000))", i))
 		}
 		r := start(t, db, "t")
-		r.drain(t)
-		q := source.Scan{Table: db.table("t"), Limit: 100, Bytes: 1 << 20}
-		var sizes []int
-		for {
-			got, err := r.Scan(context.Background(), q)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sizes = append(sizes, len(got.Rows))
-			if q.After = got.Next; got.Next == nil {
-				break
-			}
-		}
-		if !slices.Equal(sizes, []int{11, 11, 8}) {
-			t.Errorf("parts of %v rows", sizes)
-		}
+		sourcetest.Drain(t, r.out)
+		sourcetest.ScanBytes(t, r, db.table("t"))
 	})
 }
 
@@ -204,7 +154,7 @@ func TestScanShowsTheLog(t *testing.T) {
 				}
 			}
 			last := scanEnd(t, r, db)
-			r.drain(t)
+			sourcetest.Drain(t, r.out)
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
 			if seq, err := r.Reached(ctx, last); err != nil || seq == 0 || seq >= last {
@@ -238,7 +188,7 @@ func TestScanWaitsForNobody(t *testing.T) {
 		r := start(t, db, "t")
 		db.exec("insert into t values (4, 0)")
 		r.row()
-		r.drain(t)
+		sourcetest.Drain(t, r.out)
 		srv := *r.known.Load()
 		srv.named = false
 		r.known.Store(&srv)
@@ -260,7 +210,7 @@ func TestScanWaitsForNobody(t *testing.T) {
 		if _, err := other.ExecContext(context.Background(), "rollback"); err != nil {
 			t.Fatal(err)
 		}
-		if rows := scanAll(t, r.Source, db.table("t"), 10); len(rows) != 4 {
+		if rows := sourcetest.ScanAll(t, r, db.table("t"), 10); len(rows) != 4 {
 			t.Errorf("rows %v", rows)
 		}
 	})

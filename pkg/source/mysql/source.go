@@ -24,8 +24,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
@@ -50,13 +48,13 @@ type Source struct {
 	loaded   map[string]string // notes as of Prepare
 
 	mu       sync.Mutex
-	status   source.Status // State and Detail
-	progress *progress     // of the running decoder
+	progress *progress // of the running decoder
 	acked    place
 	lag      uint64
 	shapes   rowShapes
 
 	handed  source.Handed
+	link    *source.Link
 	scanned rowShapes // of scans
 }
 
@@ -74,10 +72,11 @@ func New(cfg Config, dial DialFunc, notes source.Notes, log *slog.Logger) (*Sour
 	if err != nil {
 		return nil, fmt.Errorf("configure source %q: %w", cfg.Name, err)
 	}
+	log = log.With("source", cfg.Name)
 	return &Source{
-		cfg: cfg, connector: con, log: log.With("source", cfg.Name), notes: notes, history: newHistory(notes), clock: &clock{notes: notes},
+		cfg: cfg, connector: con, log: log, notes: notes, history: newHistory(notes), clock: &clock{notes: notes},
 		admin: newShared(con), lookup: newShared(con), rows: newShared(con), scans: newShared(con),
-		status: source.Status{State: "connecting"}, shapes: rowShapes{}, scanned: rowShapes{},
+		link: source.NewLink(log, 10*time.Second), shapes: rowShapes{}, scanned: rowShapes{},
 	}, nil
 }
 
@@ -112,8 +111,9 @@ func (s *Source) ackedSeq() uint64 {
 
 // Status implements source.Source.
 func (s *Source) Status() source.Status {
+	var st source.Status
+	st.State, st.Detail = s.link.State()
 	s.mu.Lock()
-	st := s.status
 	if s.acked.file != "" {
 		st.Acked = change.Position(s.acked.String())
 	}
@@ -140,47 +140,15 @@ func (s *Source) Status() source.Status {
 	return st
 }
 
-func (s *Source) setState(state, detail string) {
-	s.mu.Lock()
-	s.status.State, s.status.Detail = state, detail
-	s.mu.Unlock()
-}
-
-func (s *Source) setHalt(err error) {
-	var halt *source.HaltError
-	switch {
-	case errors.As(err, &halt):
-		s.setState(halt.State, halt.Reason+"; "+halt.Mend)
-	case errors.Is(err, context.Canceled):
-		s.setState("stopped", "")
-	default:
-		s.setState("error", err.Error())
-	}
-}
-
 // Prepare implements source.Source. It waits, trying again, while the server cannot be
 // reached; Status tells why.
 func (s *Source) Prepare(ctx context.Context, saved source.State, save func(source.State) error) (source.State, error) {
-	var out source.State
-	err := s.retry(ctx, func() error {
-		var err error
-		out, err = s.prepare(ctx, saved, save)
-		return err
-	})
-	if err != nil {
-		s.setHalt(err)
-	}
-	return out, err
+	return s.link.Prepare(ctx, func() (source.State, error) { return s.prepare(ctx, saved, save) }, s.judge())
 }
-
-// saveError is a failure of the store, which is not the server's: not tried again.
-type saveError struct{ error }
-
-func (e saveError) Unwrap() error { return e.error }
 
 func (s *Source) prepare(ctx context.Context, saved source.State, save func(source.State) error) (source.State, error) {
 	if err := s.loadNotes(ctx); err != nil {
-		return saved, saveError{err}
+		return saved, source.StoreError{Err: err}
 	}
 	out := saved
 	err := s.admin.do(ctx, func(c *sql.Conn) error {
@@ -203,7 +171,7 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 			return err
 		}
 		if err := save(out); err != nil {
-			return saveError{fmt.Errorf("save state: %w", err)}
+			return source.StoreError{Err: fmt.Errorf("save state: %w", err)}
 		}
 		return nil
 	})
@@ -223,14 +191,14 @@ func (s *Source) loadNotes(ctx context.Context) error {
 // earlier life is forgotten.
 func (s *Source) begin(ctx context.Context, c *sql.Conn, srv *server) (source.State, error) {
 	if err := s.forget(ctx); err != nil {
-		return source.State{}, saveError{err}
+		return source.State{}, source.StoreError{Err: err}
 	}
 	at, err := srv.place(ctx, c)
 	if err != nil {
 		return source.State{}, err
 	}
 	if err := s.clock.connected(ctx, srv.identity, at.file, 0); err != nil {
-		return source.State{}, saveError{err}
+		return source.State{}, source.StoreError{Err: err}
 	}
 	s.log.Info("reading begins at the end of the log", "position", at.String())
 	return source.State{Identity: srv.identity, Mark: change.Mark{End: at.position()}}, nil
@@ -379,24 +347,10 @@ func (e *behindError) Error() string { return e.text }
 // behindFor is how long a server may lack what was read before.
 const behindFor = 30 * time.Second
 
-// retry calls f until it succeeds, ctx ends or it fails for good. Waits grow from 0.1 s
-// to 10 s, with jitter, and start anew after a connection that worked.
-func (s *Source) retry(ctx context.Context, f func() error) error {
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 10*time.Second
-	var last string
+// judge ends waiting for a server that lacks for long what was read before.
+func (s *Source) judge() func(err error, wait time.Duration) (time.Duration, error) {
 	var behind time.Time
-	for {
-		err := f()
-		if err == nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
-		}
-		var halt *source.HaltError
-		var perm permanentError
-		var store saveError
-		if errors.As(err, &halt) || errors.As(err, &perm) || errors.As(err, &store) {
-			return err
-		}
+	return func(err error, wait time.Duration) (time.Duration, error) {
 		var late *behindError
 		switch {
 		case !errors.As(err, &late):
@@ -404,30 +358,11 @@ func (s *Source) retry(ctx context.Context, f func() error) error {
 		case behind.IsZero():
 			behind = time.Now()
 		case time.Since(behind) > behindFor:
-			return lost(s.cfg.Name, "%s", late.text)
+			return 0, lost(s.cfg.Name, "%s", late.text)
 		}
-		var old lostError
-		if errors.As(err, &old) {
-			wait.Reset()
-		}
-		d := wait.NextBackOff()
-		if text := err.Error(); text != last { // once, not at every attempt
-			last = text
-			s.log.Warn("source is not connected, trying again", "error", err, "wait", d.Round(time.Millisecond).String())
-		}
-		s.setState("connecting", err.Error())
-		select {
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		case <-time.After(d):
-		}
+		return wait, nil
 	}
 }
-
-// lostError marks the loss of a connection that had worked for a while.
-type lostError struct{ error }
-
-func (e lostError) Unwrap() error { return e.error }
 
 // Close frees the connections. Run must have returned.
 func (s *Source) Close() error {

@@ -22,11 +22,11 @@ const steadyAfter = 10 * time.Second // a connection that lasted so long had wor
 func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Batch) error {
 	dec, err := newDecoder(s.cfg.Name, from, s.history, s.clock, s.notes, s.log)
 	if err != nil {
-		s.setHalt(err)
+		s.link.Ended(err)
 		return fmt.Errorf("start reading: %w", err)
 	}
 	if err := dec.loadXA(s.loaded, dec.end.seq); err != nil {
-		s.setHalt(err)
+		s.link.Ended(err)
 		return fmt.Errorf("start reading: %w", err)
 	}
 	dec.events = &s.events
@@ -48,12 +48,12 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 		s.watch(watching)
 	}()
 	defer func() { stop(); <-done }()
-	err = s.retry(ctx, func() error { return s.read(ctx, dec, out) })
+	err = s.link.Retry(ctx, func() error { return s.read(ctx, dec, out) }, s.judge())
 	if ctx.Err() != nil {
-		s.setState("stopped", "")
+		s.link.Set("stopped", "")
 		return nil
 	}
-	s.setHalt(err)
+	s.link.Ended(err)
 	return err
 }
 
@@ -88,7 +88,7 @@ func (s *Source) read(ctx context.Context, dec *decoder, out chan<- source.Batch
 			if !streaming {
 				streaming = true
 				s.connects.Add(1)
-				s.setState("streaming", "")
+				s.link.Set("streaming", "")
 				s.log.Info("streaming", "server", srv.product()+" "+srv.text, "position", dec.end.String())
 			}
 			return dec.event(ctx, e)
@@ -120,7 +120,7 @@ func (s *Source) read(ctx context.Context, dec *decoder, out chan<- source.Batch
 	}
 	err = s.streamError(err)
 	if time.Since(opened) > steadyAfter {
-		err = lostError{err}
+		err = source.LostError{Err: err}
 	}
 	return err
 }

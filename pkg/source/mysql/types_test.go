@@ -13,6 +13,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/source/sourcetest"
 )
 
 // typeCase is a line of testdata/types/mysql.jsonl: a column's type, what is written to
@@ -129,7 +130,7 @@ func TestTypes(t *testing.T) {
 					t.Fatalf("%d rows, error %v", len(got.Rows), err)
 				}
 				checkTypes(t, "table", cases, at[i], got.Rows[0])
-				if whole := scanAll(t, r.Source, db.table(tables[i]), 1); len(whole) != 1 || !slices.Equal(whole[0], c.After) {
+				if whole := sourcetest.ScanAll(t, r, db.table(tables[i]), 1); len(whole) != 1 || !slices.Equal(whole[0], c.After) {
 					t.Errorf("read as a whole the table gives %+v, the log %+v", whole, c.After)
 				}
 				if got.Seq <= c.Tx.Seq {

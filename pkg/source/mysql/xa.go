@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/replication"
+
+	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 // An XA transaction stands in the log when it is prepared, before anybody knows what
@@ -138,10 +140,10 @@ func (d *decoder) prepare(ctx context.Context, b []byte) error {
 	g := &d.group
 	xid, onePhase, err := decodeXAPrepare(b)
 	if err != nil {
-		return permanentError{err}
+		return source.PermanentError{Err: err}
 	}
 	if !g.open || g.xa == nil {
-		return permanentError{fmt.Errorf("read log: XA PREPARE without XA START before %s:%d", d.file, d.pos)}
+		return source.PermanentError{Err: fmt.Errorf("read log: XA PREPARE without XA START before %s:%d", d.file, d.pos)}
 	}
 	p := g.xa
 	g.xa = nil

@@ -111,15 +111,13 @@ func (sh *shape) scan(q source.Scan, key []keyColumn) (sql string, params [][]by
 		places = append(places, fmt.Sprintf("$%d::%s", n+1, sh.casts[k.column]))
 	}
 	where := ""
-	if q.After != nil {
-		if len(q.After) != 2*len(key) {
-			return "", nil, rekeyed(q.Table)
-		}
-		for n, k := range key {
-			if q.After[2*n] != sh.table.Columns[k.column].Name {
-				return "", nil, rekeyed(q.Table)
-			}
-			params = append(params, []byte(q.After[2*n+1]))
+	texts, err := q.Texts(sh.names(key))
+	if err != nil {
+		return "", nil, err
+	}
+	if texts != nil {
+		for _, text := range texts {
+			params = append(params, []byte(text))
 		}
 		where = " where " + behind(key, order, places)
 	}
@@ -143,20 +141,26 @@ func behind(key []keyColumn, order, places []string) string {
 	return cond
 }
 
-func rekeyed(t source.TableName) error {
-	return &source.TableError{Table: t, Reason: "its primary key was changed while its rows were read", Mend: "begin anew"}
+// names are those of the columns of key.
+func (sh *shape) names(key []keyColumn) []string {
+	names := make([]string, len(key))
+	for n, k := range key {
+		names[n] = sh.table.Columns[k.column].Name
+	}
+	return names
 }
 
-// next is the place of the last row of res, names and texts, nil if there are no more.
-func (sh *shape) next(q source.Scan, key []keyColumn, res *pgconn.Result) (next []string) {
+// next is the place of the last row of res, nil if there are no more.
+func (sh *shape) next(q source.Scan, key []keyColumn, res *pgconn.Result) []string {
 	if n := int(res.CommandTag.RowsAffected()); n < q.Limit && n == len(res.Rows) {
 		return nil
 	}
 	last := res.Rows[len(res.Rows)-1]
-	for _, k := range key {
-		next = append(next, sh.table.Columns[k.column].Name, string(last[k.column+1]))
+	texts := make([]string, len(key))
+	for n, k := range key {
+		texts[n] = string(last[k.column+1])
 	}
-	return next
+	return source.ScanPlace(sh.names(key), texts)
 }
 
 // unreadable makes of the refusals of a server that will not pass what a caller is told.

@@ -11,28 +11,8 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/source/sourcetest"
 )
-
-// scanAll reads a table in parts of so many rows.
-func scanAll(t *testing.T, s *Source, table string, limit int) (rows [][]change.Value) {
-	t.Helper()
-	q := source.Scan{Table: source.TableName{Schema: "public", Name: table}, Limit: limit}
-	for range 1000 {
-		got, err := s.Scan(context.Background(), q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Seq == 0 || got.Until == 0 || got.Of != nil || len(got.Rows) > limit {
-			t.Fatalf("got %+v", got)
-		}
-		rows = append(rows, got.Rows...)
-		if q.After = got.Next; got.Next == nil {
-			return rows
-		}
-	}
-	t.Fatal("the table has no end")
-	return nil
-}
 
 // TestScanKeys reads tables with every kind of key row by row: each row once, in the
 // server's own order.
@@ -95,7 +75,7 @@ func TestScanKeys(t *testing.T) {
 			}
 			for _, limit := range []int{1, 2} {
 				var got []string
-				for _, row := range scanAll(t, s, table, limit) {
+				for _, row := range sourcetest.ScanAll(t, s, source.TableName{Schema: "public", Name: table}, limit) {
 					got = append(got, row[0].Text)
 				}
 				if !slices.Equal(got, want) {
@@ -121,20 +101,20 @@ func TestScanTables(t *testing.T) {
 			insert into elsewhere select n, k from unnest(array['b', 'A', 'c', 'B2', 'a3']) k, generate_series(1, 3) n`)
 		s := newSource(t, db.config())
 		defer s.Close()
-		rows := scanAll(t, s, "Odd one", 5)
+		rows := sourcetest.ScanAll(t, s, source.TableName{Schema: "public", Name: "Odd one"}, 5)
 		if len(rows) != 49 || !slices.IsSortedFunc(rows, func(a, b []change.Value) int { return strings.Compare(a[1].Text+a[0].Text, b[1].Text+b[0].Text) }) {
 			t.Errorf("%d rows: %v", len(rows), rows)
 		}
 		if rows[0][2].Kind != change.Missing {
 			t.Errorf("a generated column is %+v, and the log does not carry it", rows[0][2])
 		}
-		if rows := scanAll(t, s, "parts", 7); len(rows) != 20 || rows[19][0].Text != "19" {
+		if rows := sourcetest.ScanAll(t, s, source.TableName{Schema: "public", Name: "parts"}, 7); len(rows) != 20 || rows[19][0].Text != "19" {
 			t.Errorf("rows of partitions: %v", rows)
 		}
-		if rows := scanAll(t, s, "elsewhere", 2); len(rows) != 15 || rows[0][1].Text != "A" || rows[14][1].Text != "c" {
+		if rows := sourcetest.ScanAll(t, s, source.TableName{Schema: "public", Name: "elsewhere"}, 2); len(rows) != 15 || rows[0][1].Text != "A" || rows[14][1].Text != "c" {
 			t.Errorf("a key with operators that are not in the search path: %v", rows)
 		}
-		if rows := scanAll(t, s, "empty", 7); len(rows) != 0 {
+		if rows := sourcetest.ScanAll(t, s, source.TableName{Schema: "public", Name: "empty"}, 7); len(rows) != 0 {
 			t.Errorf("rows of an empty table: %v", rows)
 		}
 		role := db.name + "_reader"
@@ -166,21 +146,7 @@ func TestScanBytes(t *testing.T) {
 		db.exec("create table t (id int primary key, v text); insert into t select i, repeat('x', 100000) from generate_series(1, 30) i")
 		s := newSource(t, db.config())
 		defer s.Close()
-		q := source.Scan{Table: source.TableName{Schema: "public", Name: "t"}, Limit: 100, Bytes: 1 << 20}
-		var sizes []int
-		for {
-			got, err := s.Scan(context.Background(), q)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sizes = append(sizes, len(got.Rows))
-			if q.After = got.Next; got.Next == nil {
-				break
-			}
-		}
-		if !slices.Equal(sizes, []int{11, 11, 8}) {
-			t.Errorf("parts of %v rows", sizes)
-		}
+		sourcetest.ScanBytes(t, s, source.TableName{Schema: "public", Name: "t"})
 	})
 }
 
@@ -215,22 +181,6 @@ func TestScanLacks(t *testing.T) {
 	})
 }
 
-// drain takes what comes until the test ends.
-func (r *running) drain(t *testing.T) {
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-r.out:
-			case <-stop:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { close(stop); <-done })
-}
-
 // TestReached: the end of the log is reached although nobody writes, and not before what
 // is in it was handed over.
 func TestReached(t *testing.T) {
@@ -239,7 +189,7 @@ func TestReached(t *testing.T) {
 		r := start(t, db.config(), &memory{}, "t")
 		q := source.Scan{Table: source.TableName{Schema: "public", Name: "t"}, Limit: 10}
 		reached := make(chan uint64, 1)
-		r.drain(t)
+		sourcetest.Drain(t, r.out)
 		ask := func() {
 			got, err := r.Scan(context.Background(), q)
 			if err != nil {
@@ -289,7 +239,7 @@ func TestReachedWaits(t *testing.T) {
 		if c.Tx.Seq >= got.Until {
 			t.Errorf("the insert at %d is shown, and the rows show nothing from %d on", c.Tx.Seq, got.Until)
 		}
-		r.drain(t)
+		sourcetest.Drain(t, r.out)
 		if seq, err := r.Reached(context.Background(), got.Until); err != nil || seq < c.Tx.Seq {
 			t.Errorf("reached %d, error %v: want at least %d", seq, err, c.Tx.Seq)
 		}

@@ -197,28 +197,14 @@ func (s *Source) checkSlot(slot *slotInfo, database string, end, serverEnd lsn) 
 // Prepare implements source.Source. It waits, trying again, while the server cannot be
 // reached; Status tells why.
 func (s *Source) Prepare(ctx context.Context, saved source.State, save func(source.State) error) (source.State, error) {
-	var out source.State
-	err := s.retry(ctx, func() error {
-		var err error
-		out, err = s.prepare(ctx, saved, save)
-		return err
-	})
-	if err != nil {
-		s.setHalt(err)
-	}
-	return out, err
+	return s.link.Prepare(ctx, func() (source.State, error) { return s.prepare(ctx, saved, save) }, judge)
 }
-
-// saveError is a failure of the store, which is not the server's: not tried again.
-type saveError struct{ error }
-
-func (e saveError) Unwrap() error { return e.error }
 
 func (s *Source) prepare(ctx context.Context, saved source.State, save func(source.State) error) (source.State, error) {
 	store := save
 	save = func(st source.State) error {
 		if err := store(st); err != nil {
-			return saveError{fmt.Errorf("save state: %w", err)}
+			return source.StoreError{Err: fmt.Errorf("save state: %w", err)}
 		}
 		return nil
 	}
@@ -279,7 +265,7 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 func (s *Source) goOn(ctx context.Context, conn walsender, saved source.State, slot *slotInfo, database string, id identified, save func(source.State) error) (source.State, error) {
 	end, tx, err := parseMark(saved.Mark)
 	if err != nil {
-		return saved, saveError{err}
+		return saved, source.StoreError{Err: err}
 	}
 	to, err := s.meet(id.history, end, tx)
 	rewound := (*source.RewoundError)(nil)
@@ -325,7 +311,7 @@ func (s *Source) createSlot(ctx context.Context, conn walsender, id identified, 
 	}
 	slow := time.AfterFunc(5*time.Second, func() {
 		s.log.Warn("waiting", "why", why, "slot", s.cfg.Slot)
-		s.setState("connecting", why)
+		s.link.Set("connecting", why)
 	})
 	defer slow.Stop()
 	create := "CREATE_REPLICATION_SLOT " + s.cfg.Slot + " LOGICAL pgoutput NOEXPORT_SNAPSHOT"

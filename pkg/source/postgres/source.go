@@ -22,8 +22,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
@@ -39,6 +37,7 @@ type Source struct {
 	scanner   *scanner
 	sent      sent
 	handed    source.Handed
+	link      *source.Link
 	types     *typeLog
 	patience  time.Duration // of Run's goroutine: wal_sender_timeout of the next connection
 	server    atomic.Pointer[identified]
@@ -52,8 +51,7 @@ type Source struct {
 	connects atomic.Uint64
 
 	mu     sync.Mutex
-	status source.Status // State and Detail
-	harm   string        // what the watch has to say
+	harm   string // what the watch has to say
 	want   []source.TableName
 	fewer  []source.TableName // those of which inserts alone may be published
 	join   func(table source.TableName, before change.Position)
@@ -84,7 +82,7 @@ func New(cfg Config, dial func(ctx context.Context, network, addr string) (net.C
 		admin: newShared(con), lookup: newShared(con),
 		reader:  &reader{conn: newShared(con), types: newTypes(types), shapes: map[source.TableName]*shape{}},
 		scanner: &scanner{reader: &reader{conn: newShared(con), types: newTypes(types), shapes: map[source.TableName]*shape{}}},
-		status:  source.Status{State: "connecting"}, recheck: make(chan struct{}, 1),
+		link:    source.NewLink(log, 4*time.Second), recheck: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -110,8 +108,9 @@ func raise(a *atomic.Uint64, v uint64) {
 
 // Status implements source.Source.
 func (s *Source) Status() source.Status {
+	var st source.Status
+	st.State, st.Detail = s.link.State()
 	s.mu.Lock()
-	st := s.status
 	if s.harm != "" {
 		if st.Detail != "" {
 			st.Detail += "; "
@@ -136,24 +135,6 @@ func (s *Source) Status() source.Status {
 	return st
 }
 
-func (s *Source) setState(state, detail string) {
-	s.mu.Lock()
-	s.status.State, s.status.Detail = state, detail
-	s.mu.Unlock()
-}
-
-func (s *Source) setHalt(err error) {
-	var halt *source.HaltError
-	switch {
-	case errors.As(err, &halt):
-		s.setState(halt.State, halt.Reason+"; "+halt.Mend)
-	case errors.Is(err, context.Canceled):
-		s.setState("stopped", "")
-	default:
-		s.setState("error", err.Error())
-	}
-}
-
 // Run implements source.Source. When ctx ends it returns, but the connection is kept
 // alive until Close, which tells the server the last position given to Ack: so what is
 // still on its way may be finished and acknowledged in between.
@@ -161,7 +142,7 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 	rels := &relations{types: newTypes(s.types), publications: []string{s.cfg.Publication, s.insertsName()}, lookup: s.lookup.ask, known: map[uint32]*relation{}}
 	dec, err := newDecoder(from, rels, s.rules(), s.suspect, s.log)
 	if err != nil {
-		s.setHalt(err)
+		s.link.Ended(err)
 		return fmt.Errorf("start reading: %w", err)
 	}
 	// Not raised: after a failover reading may go back, and nothing is under way.
@@ -178,18 +159,18 @@ func (s *Source) Run(ctx context.Context, from change.Mark, out chan<- source.Ba
 		s.watch(watching, kick)
 	}()
 	defer func() { stop(); <-done }()
-	err = s.retry(ctx, func() error {
+	err = s.link.Retry(ctx, func() error {
 		sess, err := s.open(ctx, dec)
 		if err != nil {
 			return err
 		}
 		return sess.run(ctx, out, kick)
-	})
+	}, judge)
 	if ctx.Err() != nil {
-		s.setState("stopped", "")
+		s.link.Set("stopped", "")
 		return nil
 	}
-	s.setHalt(err)
+	s.link.Ended(err)
 	return err
 }
 
@@ -202,53 +183,12 @@ func (s *Source) rules() rules {
 	return r
 }
 
-// permanentError ends Run: reading the same log again would fail in the same way.
-type permanentError struct{ error }
-
-func (e permanentError) Unwrap() error { return e.error }
-
-// errProgress marks the loss of a connection that had worked for a while.
-type lostError struct{ error }
-
-func (e lostError) Unwrap() error { return e.error }
-
-// retry calls f until it succeeds, ctx ends or it fails for good. Waits grow from
-// 0.1 s to 4 s, with jitter, and start anew after a connection that worked.
-func (s *Source) retry(ctx context.Context, f func() error) error {
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 4*time.Second
-	var last string
-	for {
-		err := f()
-		if err == nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
-		}
-		var halt *source.HaltError
-		var perm permanentError
-		var store saveError
-		var rewound *source.RewoundError
-		if errors.As(err, &halt) || errors.As(err, &perm) || errors.As(err, &store) || errors.As(err, &rewound) {
-			return err
-		}
-		var lost lostError
-		if errors.As(err, &lost) {
-			wait.Reset()
-		}
-		d := wait.NextBackOff()
-		if sqlState(err) == slotInUse { // whoever had it may be gone: its place is to be taken soon
-			d = min(d, 500*time.Millisecond)
-		}
-		if text := err.Error(); text != last { // once, not at every attempt
-			last = text
-			s.log.Warn("source is not connected, trying again", "error", err, "wait", d.Round(time.Millisecond).String())
-		}
-		s.setState("connecting", err.Error())
-		select {
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		case <-time.After(d):
-		}
+// judge has a slot in use tried again soon: whoever had it may be gone.
+func judge(err error, wait time.Duration) (time.Duration, error) {
+	if sqlState(err) == slotInUse {
+		wait = min(wait, 500*time.Millisecond)
 	}
+	return wait, nil
 }
 
 // Close tells the server the last acknowledged position and frees the connections.

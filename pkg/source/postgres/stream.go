@@ -173,7 +173,7 @@ func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan 
 	default:
 	}
 	x.s.connects.Add(1)
-	x.s.setState("streaming", "")
+	x.s.link.Set("streaming", "")
 	x.s.log.Info("streaming", "slot", x.s.cfg.Slot, "position", x.dec.end.position())
 	// A read waits until its deadline: bring that forward when something happens.
 	wake := func() { _ = x.conn.SetReadDeadline(time.Unix(1, 0)) }
@@ -186,7 +186,7 @@ func (x *session) run(ctx context.Context, out chan<- source.Batch, kick <-chan 
 	_ = x.conn.Close()
 	x.s.learn(x)
 	if time.Since(x.opened) > steadyAfter {
-		err = lostError{err}
+		err = source.LostError{Err: err}
 	}
 	return err
 }
@@ -273,7 +273,7 @@ func (x *session) decode(ctx context.Context, out chan<- source.Batch) error {
 		case 'c', 'C', 'Z':
 			err = errors.New("stream: ended by the server")
 		default:
-			err = permanentError{fmt.Errorf("read stream: unknown frame %q", typ)}
+			err = source.PermanentError{Err: fmt.Errorf("read stream: unknown frame %q", typ)}
 		}
 		if err == nil && x.dec.full() {
 			err = x.emit(ctx, out)
@@ -286,23 +286,23 @@ func (x *session) decode(ctx context.Context, out chan<- source.Batch) error {
 
 func (x *session) copyData(ctx context.Context, body []byte) error {
 	if len(body) == 0 {
-		return permanentError{errors.New("read stream: empty message")}
+		return source.PermanentError{Err: errors.New("read stream: empty message")}
 	}
 	switch body[0] {
 	case pglogrepl.XLogDataByteID: // start, end, time, message
 		x.rows = true
 		if len(body) < 25 {
-			return permanentError{errors.New("read stream: row message is cut short")}
+			return source.PermanentError{Err: errors.New("read stream: row message is cut short")}
 		}
 		err := x.dec.message(ctx, body[25:])
 		if passes := (lookupError{}); err != nil && !errors.As(err, &passes) {
-			return permanentError{err}
+			return source.PermanentError{Err: err}
 		}
 		return err
 	case pglogrepl.PrimaryKeepaliveMessageByteID:
 		m, err := pglogrepl.ParsePrimaryKeepaliveMessage(body[1:])
 		if err != nil {
-			return permanentError{fmt.Errorf("read stream: %w", err)}
+			return source.PermanentError{Err: fmt.Errorf("read stream: %w", err)}
 		}
 		x.dec.alive(lsn(m.ServerWALEnd))
 		raise(&x.s.tip, uint64(m.ServerWALEnd))
@@ -310,7 +310,7 @@ func (x *session) copyData(ctx context.Context, body []byte) error {
 			return x.send(time.Now())
 		}
 	default:
-		return permanentError{fmt.Errorf("read stream: unknown message %q", body[0])}
+		return source.PermanentError{Err: fmt.Errorf("read stream: unknown message %q", body[0])}
 	}
 	return nil
 }

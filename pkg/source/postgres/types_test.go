@@ -14,6 +14,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/source/sourcetest"
 )
 
 // typeCase is a line of testdata/types/postgres.jsonl: a column's type, a value in SQL
@@ -187,7 +188,7 @@ func checkStreamAndRows(t *testing.T, db *database, cfg Config, cases []typeCase
 			t.Errorf("%s: the table gives %+v, the log %+v", got.Table.Columns[i].Type, v, c.After[i])
 		}
 	}
-	scanned := scanAll(t, r.Source, "kinds", 1)
+	scanned := sourcetest.ScanAll(t, r, source.TableName{Schema: "public", Name: "kinds"}, 1)
 	if last := scanned[len(scanned)-1]; !slices.Equal(last, c.After) {
 		t.Errorf("read as a whole the table gives %+v, the log %+v", last, c.After)
 	}
