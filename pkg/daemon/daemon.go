@@ -158,6 +158,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	g.Go(func() error { return d.triggers.lookForTables(gctx) })
 	g.Go(func() error { return (&files{cfg: d.cfg, triggers: d.triggers}).watch(gctx) })
 	g.Go(d.admin.Serve)
+	releaseStartup()
 	d.log.Info("ready", "version", d.version, "admin", d.admin.Addr().String(), "ops", d.ops.Addr().String())
 	g.Go(func() error {
 		<-gctx.Done()
