@@ -40,12 +40,12 @@ func runCommand(file *string) *cobra.Command {
 	return cmd
 }
 
-// collectOften makes the garbage collector run at three quarters more than what is in
+// collectOften makes the garbage collector run at three fifths more than what is in
 // use, unless GOGC says otherwise: what is in use is small and short-lived, and a daemon
 // beside a database should be, too.
 func collectOften() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(75)
+		debug.SetGCPercent(60)
 	}
 }
 
