@@ -119,18 +119,24 @@ type Held struct {
 // Held gives the store to the holder of leases; "" = nobody else can be the active one.
 func (s *Store) Held(holder string) *Held { return &Held{s, holder} }
 
-// SaveSource is that of Store.
+// SaveSource is that of Store. It is a transaction although it has one statement: one
+// that reaches the server late, on a connection that was given up, is not committed, and
+// so does not set back what was saved since.
 func (h *Held) SaveSource(ctx context.Context, name string, st source.State) error {
 	if h.holder == "" {
 		return h.Store.SaveSource(ctx, name, st)
 	}
-	n, err := h.exec(ctx, "save source "+name,
-		`UPDATE sources SET identity = ?, end_position = ?, tx_position = ?, tx_done = ? WHERE name = ? AND holder = ?`,
-		st.Identity, string(st.Mark.End), string(st.Mark.Tx), st.Mark.Done, name, h.holder)
-	if err == nil && n != 1 {
-		err = fmt.Errorf("save source %s: %w", name, ErrTaken)
-	}
-	return err
+	return h.transact(ctx, "save source "+name, func(tx *transaction) error {
+		res, err := tx.ExecContext(ctx, `UPDATE sources SET identity = ?, end_position = ?, tx_position = ?, tx_done = ? WHERE name = ? AND holder = ?`,
+			st.Identity, string(st.Mark.End), string(st.Mark.Tx), st.Mark.Done, name, h.holder)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 1 {
+			return errors.Join(ErrTaken, err)
+		}
+		return nil
+	})
 }
 
 // SaveNotes is that of Store.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // line stands between a store and its server.
@@ -19,6 +20,7 @@ type line struct {
 	lis   net.Listener
 	conns map[net.Conn]bool
 	cut   bool
+	delay time.Duration // of what is sent to the server
 	wg    sync.WaitGroup
 }
 
@@ -76,6 +78,21 @@ func (l *line) cutAtCommit() {
 	l.cut = true
 }
 
+// late has what clients send from now on reach the server that much later, also if they
+// have hung up by then.
+func (l *line) late(by time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.delay = by
+}
+
+func (l *line) wait() {
+	l.mu.Lock()
+	by := l.delay
+	l.mu.Unlock()
+	time.Sleep(by)
+}
+
 // cutting reports whether what is sent, in clear, is the commit that is waited for.
 func (l *line) cutting(sent []byte) bool {
 	l.mu.Lock()
@@ -106,6 +123,7 @@ func (l *line) pass(client net.Conn) {
 			if l.cutting(buf[:n]) {
 				cut.Store(true)
 			}
+			l.wait()
 			if _, werr := server.Write(buf[:n]); err != nil || werr != nil {
 				return
 			}

@@ -76,6 +76,7 @@ func Run(t *testing.T, b Backend) {
 			{"writers of several processes", testSeveral},
 			{"connection lost", b.testConnection},
 			{"connection lost in a commit", b.testCommit},
+			{"late on a connection that was given up", b.testLate},
 			{"removed while open", b.testRemoved},
 		}...)
 	}

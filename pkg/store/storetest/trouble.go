@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/source"
 	"github.com/waltrigger/waltrigger/pkg/store"
 	"github.com/waltrigger/waltrigger/pkg/trigger"
@@ -169,6 +171,38 @@ func (b Backend) testCommit(t *testing.T, url string) {
 	}
 	if got := get(t, s, r.Trigger.ID); got.Trigger.Description != "changed" {
 		t.Error("the line was cut before the commit: nothing is proven")
+	}
+}
+
+// testLate: what arrives on a connection that was given up sets no position back.
+func (b Backend) testLate(t *testing.T, url string) {
+	line := newLine(t, url)
+	there, here := open(t, b.Server.At(t, url, line.address)), open(t, url)
+	leases, err := here.Leases(t.Context(), []string{"shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := here.TakeLeases(t.Context(), "one", leases); err != nil {
+		t.Fatal(err)
+	}
+	save := func(s *store.Store, position change.Position, patience time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return s.Held("one").SaveSource(ctx, "shop", source.State{Identity: "x", Mark: change.Mark{End: position}})
+	}
+	if err := save(there, "0/1", time.Minute); err != nil { // the connection is there, and knows the statement
+		t.Fatal(err)
+	}
+	line.late(time.Second)
+	if err := save(there, "0/2", 300*time.Millisecond); err == nil {
+		t.Fatal("it was not late")
+	}
+	if err := save(here, "0/3", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1500 * time.Millisecond) // by then it has arrived
+	if st, _, err := here.LoadSource(t.Context(), "shop"); st.Mark.End != "0/3" || err != nil {
+		t.Errorf("%+v is saved, %v", st, err)
 	}
 }
 
