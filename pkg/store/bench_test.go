@@ -3,7 +3,12 @@ package store_test
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	neturl "net/url"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,10 +16,31 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/store"
 )
 
-// BenchmarkPark parks and removes deliveries of 500 bytes, as many at once as the clerk
-// gathers under load.
+// BenchmarkPark parks, puts back and removes deliveries of 500 bytes, as many at once as
+// the clerk gathers under load, in each kind of store that there is.
 func BenchmarkPark(b *testing.B) {
-	s, err := store.Open(b.Context(), "sqlite:"+filepath.Join(b.TempDir(), "store.db"), slog.New(slog.DiscardHandler))
+	urls := map[string]string{"sqlite": "sqlite:" + filepath.Join(b.TempDir(), "store.db")}
+	if server := os.Getenv("WALTRIGGER_TEST_POSTGRES"); server != "" {
+		name := fresh()
+		admin := raw(b, "pgx", server)
+		b.Cleanup(func() { run(b, admin, "DROP SCHEMA IF EXISTS "+name+" CASCADE") })
+		urls["postgres"] = server + "&schema=" + name
+	}
+	for _, kind := range []string{"mysql", "mariadb"} {
+		if server := os.Getenv("WALTRIGGER_TEST_" + strings.ToUpper(kind)); server != "" {
+			name := fresh()
+			admin := raw(b, "mysql", dsn(b, server))
+			b.Cleanup(func() { run(b, admin, "DROP DATABASE IF EXISTS "+name) })
+			urls[kind] = edit(b, server, func(u *neturl.URL) { u.Path = "/" + name })
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(urls)) {
+		b.Run(kind, func(b *testing.B) { benchmarkPark(b, urls[kind]) })
+	}
+}
+
+func benchmarkPark(b *testing.B, url string) {
+	s, err := store.Open(b.Context(), url, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -22,6 +48,11 @@ func BenchmarkPark(b *testing.B) {
 	const batch = 2000
 	ds, done := make([]*deliver.Delivery, batch), make([]uint64, batch)
 	next := uint64(0)
+	settle := func(c *deliver.Changes) {
+		if err := s.Settle(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
 	park := func() {
 		for i := range ds {
 			next++
@@ -29,13 +60,21 @@ func BenchmarkPark(b *testing.B) {
 			d.Message.ID, d.Message.Key, d.Message.Body, d.Message.Signal = fmt.Sprintf("shop_0-1935228_%d_post_save_d1", next), []byte("12345"), make([]byte, 500), "post_save"
 			ds[i], done[i] = d, next
 		}
-		if err := s.Settle(b.Context(), &deliver.Changes{Park: ds}); err != nil {
-			b.Fatal(err)
-		}
+		settle(&deliver.Changes{Park: ds})
 	}
 	b.Run("in", func(b *testing.B) {
 		for b.Loop() {
 			park()
+		}
+		b.ReportMetric(float64(b.N)*batch/b.Elapsed().Seconds(), "deliveries/s")
+	})
+	b.Run("back", func(b *testing.B) {
+		park()
+		for b.Loop() {
+			for _, d := range ds {
+				d.Attempts, d.NextAt = d.Attempts+1, time.Now()
+			}
+			settle(&deliver.Changes{Back: ds})
 		}
 		b.ReportMetric(float64(b.N)*batch/b.Elapsed().Seconds(), "deliveries/s")
 	})
@@ -60,9 +99,7 @@ func BenchmarkPark(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if err := s.Settle(b.Context(), &deliver.Changes{Done: ids}); err != nil {
-				b.Fatal(err)
-			}
+			settle(&deliver.Changes{Done: ids})
 			after, n = ids[len(ids)-1], n+len(ds)
 		}
 		b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "deliveries/s")

@@ -33,10 +33,8 @@ func (s *Store) settle(ctx context.Context, tx *transaction, c *deliver.Changes)
 	if err := s.insertDeliveries(ctx, tx, c.Park); err != nil {
 		return err
 	}
-	for _, d := range c.Back {
-		if err := s.putBack(ctx, tx, d); err != nil {
-			return err
-		}
+	if err := s.putBack(ctx, tx, c.Back); err != nil {
+		return err
 	}
 	for _, ids := range chunks(c.Done, 500) {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN `+list(len(ids)), numbers(ids)...); err != nil {
@@ -98,21 +96,54 @@ func (s *Store) insertDeliveries(ctx context.Context, tx *transaction, ds []*del
 	return nil
 }
 
-// putBack stores what became of a delivery that is still parked.
-func (s *Store) putBack(ctx context.Context, tx *transaction, d *deliver.Delivery) error {
-	res, err := tx.ExecContext(ctx, `UPDATE deliveries SET state = ?, sent_at = ?, refusals = ?, next_at = ?, attempts = ?, failed_at = ?, failure = ?, code = ?, error = ?, tries = ?
-		WHERE id = ? AND state = 0`, int(d.State), micros(d.SentAt), d.Refusals, micros(d.NextAt), d.Attempts, micros(d.FailedAt), d.Class, d.Code, d.Error, tries(d), int64(d.ID))
-	if err != nil || !d.Mended && !d.Bare {
-		return err
+// Columns of what became of a delivery, as putBack has them.
+var (
+	fateNumbers = []string{"state", "sent_at", "refusals", "next_at", "attempts", "failed_at"}
+	fateTexts   = []string{"failure", "code", "error", "tries"}
+)
+
+// putBack stores what became of deliveries that are still parked.
+func (s *Store) putBack(ctx context.Context, tx *transaction, ds []*deliver.Delivery) error {
+	var bare []*deliver.Delivery
+	for _, d := range ds {
+		switch {
+		case d.Mended:
+			if err := s.rewrite(ctx, tx, d); err != nil {
+				return err
+			}
+		case d.Bare:
+			bare = append(bare, d)
+		}
 	}
-	if n, err := res.RowsAffected(); n == 0 {
-		return err
+	for _, some := range chunks(bare, 500) {
+		args := []any{some[0].Bytes()} // as all of which nothing is kept
+		for _, d := range some {
+			args = append(args, int64(d.ID))
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET size = ?`+stripped+` WHERE state = 0 AND id IN `+list(len(some)), args...); err != nil {
+			return err
+		}
 	}
+	for _, some := range chunks(ds, rowsAtOnce) {
+		args := make([]any, 0, len(some)*(1+len(fateNumbers)+len(fateTexts)))
+		for _, d := range some {
+			args = append(args, int64(d.ID), int(d.State), micros(d.SentAt), d.Refusals, micros(d.NextAt), d.Attempts, micros(d.FailedAt), d.Class, d.Code, d.Error, tries(d))
+		}
+		// The + keeps SQLite from looking through all that is parked, by an index of states.
+		if _, err := tx.ExecContext(ctx, tx.d.updateEach("deliveries", "id", fateNumbers, fateTexts, len(some))+` AND +deliveries.state = 0`, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite stores what a parked delivery says anew.
+func (s *Store) rewrite(ctx context.Context, tx *transaction, d *deliver.Delivery) error {
 	b, err := s.sealBody(d)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET content_type = ?, ordering_key = ?, size = ?, bare = ?, unrendered = ?, sealed = ?, content_sum = ?, rendered = ?, body = ?, event = ? WHERE id = ?`,
+	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET content_type = ?, ordering_key = ?, size = ?, bare = ?, unrendered = ?, sealed = ?, content_sum = ?, rendered = ?, body = ?, event = ? WHERE id = ? AND state = 0`,
 		d.Message.ContentType, nonNil(d.Message.Key), d.Bytes(), flag(d.Bare), flag(d.Event != nil), b.sealed, b.sum, b.rendered, b.body, b.event, int64(d.ID))
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pressly/goose/v3"
@@ -72,6 +73,37 @@ func (d *dialect) insertNew(table string, columns []string, n int) string {
 		return query + fmt.Sprintf(" ON DUPLICATE KEY UPDATE %s = %s.%s", columns[0], table, columns[0])
 	}
 	return query + " ON CONFLICT DO NOTHING"
+}
+
+// updateEach is the statement that sets columns, of numbers and of texts, of n rows to
+// values of their own; a condition on the table may follow. Its arguments are, for each
+// row, the key, a number, and the values.
+func (d *dialect) updateEach(table, key string, numbers, texts []string, n int) string {
+	number, text := "CAST(? AS bigint)", "CAST(? AS text)"
+	if d.duplicateKey { // MySQL
+		number, text = "CAST(? AS signed)", "CAST(? AS char)"
+	}
+	row, names, set := []string{number}, []string{"column1 AS row_id"}, []string(nil)
+	for i, c := range slices.Concat(numbers, texts) {
+		value := number
+		if i >= len(numbers) {
+			value = text
+		}
+		row = append(row, value)
+		names = append(names, fmt.Sprintf("column%d AS new_%s", i+2, c))
+		set = append(set, fmt.Sprintf("%s = new_%[1]s", c))
+	}
+	found := fmt.Sprintf("%s.%s = v.row_id", table, key)
+	if !d.duplicateKey {
+		one := "(" + strings.Join(row, ", ") + ")"
+		return fmt.Sprintf("UPDATE %s SET %s FROM (SELECT %s FROM (VALUES %s) AS given) AS v WHERE %s", table, strings.Join(set, ", "), strings.Join(names, ", "), one+strings.Repeat(", "+one, n-1), found)
+	}
+	for i, name := range names {
+		_, as, _ := strings.Cut(name, " ")
+		row[i] += " " + as
+	}
+	one := "SELECT " + strings.Join(row, ", ")
+	return fmt.Sprintf("UPDATE %s JOIN (%s) AS v SET %s WHERE %s", table, one+strings.Repeat(" UNION ALL "+one, n-1), strings.Join(set, ", "), found)
 }
 
 // pool is a *sql.DB that takes queries with ? on every database.

@@ -38,7 +38,7 @@ func fresh() string {
 }
 
 // edit changes a url.
-func edit(t *testing.T, url string, f func(u *neturl.URL)) string {
+func edit(t testing.TB, url string, f func(u *neturl.URL)) string {
 	t.Helper()
 	u, err := neturl.Parse(url)
 	if err != nil {
@@ -48,7 +48,7 @@ func edit(t *testing.T, url string, f func(u *neturl.URL)) string {
 	return u.String()
 }
 
-func run(t *testing.T, db *sql.DB, query string) {
+func run(t testing.TB, db *sql.DB, query string) {
 	t.Helper()
 	if _, err := db.Exec(query); err != nil {
 		t.Errorf("%s: %v", query, err)
@@ -56,7 +56,7 @@ func run(t *testing.T, db *sql.DB, query string) {
 }
 
 // dsn is a url as the driver of MySQL has it.
-func dsn(t *testing.T, url string) (dsn string) {
+func dsn(t testing.TB, url string) (dsn string) {
 	edit(t, url, func(u *neturl.URL) { dsn = fmt.Sprintf("%s@tcp(%s)%s", u.User, u.Host, u.Path) })
 	return dsn
 }

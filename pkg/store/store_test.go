@@ -28,7 +28,7 @@ func TestSQLite(t *testing.T) {
 	})
 }
 
-func raw(t *testing.T, driver, dsn string) *sql.DB {
+func raw(t testing.TB, driver, dsn string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
 	if err != nil {

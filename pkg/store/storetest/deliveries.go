@@ -107,8 +107,26 @@ func testDeliveries(t *testing.T, url string) {
 	if len(got) != 2 || got[0].Attempts != 9 || !got[0].NextAt.Equal(back.NextAt) || string(got[0].Message.Body) != "new" || got[1].State != deliver.Dead || got[1].Class != "permanent" || len(got[1].Message.Body) == 0 {
 		t.Errorf("put back: %+v", got)
 	}
-	gone.State = deliver.Parked
-	settle(&deliver.Changes{Back: []*deliver.Delivery{&gone}}) // the dead stay dead
+	gone.State, gone.Bare, gone.Attempts = deliver.Parked, true, 10
+	bare := *all[6]
+	bare.Bare, bare.Attempts, bare.Message.Body, bare.Rendered, bare.Origin = true, 10, nil, nil, nil
+	settle(&deliver.Changes{Back: []*deliver.Delivery{&gone, &bare}}) // the dead stay dead
+	if got = list(deliver.Filter{IDs: []uint64{4, 7}}); got[0].Bare || got[0].Attempts != 3 || len(got[0].Message.Body) == 0 || !got[1].Bare || got[1].Attempts != 10 || len(got[1].Message.Body) > 0 || got[1].Origin != nil {
+		t.Errorf("put back without what they say: %+v", got)
+	}
+	var many []*deliver.Delivery
+	for i := range uint64(150) { // in several statements
+		d := *all[20+i]
+		d.Fate = deliver.Fate{Attempts: int(i), Refusals: int(i) + 1, NextAt: epoch.Add(time.Duration(i) * time.Minute), FailedAt: epoch.Add(time.Duration(i) * time.Second), Class: fmt.Sprint(i), Code: "é", Error: fmt.Sprintf("'%d\\\"", i)}
+		many = append(many, &d)
+	}
+	settle(&deliver.Changes{Back: append(many, many[3])}) // one of them was tried twice
+	for i, d := range list(deliver.Filter{IDs: ids(many)}) {
+		if !reflect.DeepEqual(d.Fate, many[i].Fate) || len(d.Message.Body) == 0 {
+			t.Errorf("put back %d as %+v, want %+v", d.ID, d.Fate, many[i].Fate)
+		}
+	}
+	settle(&deliver.Changes{Back: all[20:170]})
 	loaded, err := s.Load(ctx, []uint64{3, 4, 7, 999})
 	if err != nil || !reflect.DeepEqual(ids(loaded), []uint64{3, 7}) {
 		t.Errorf("loaded %v, %v", ids(loaded), err)
