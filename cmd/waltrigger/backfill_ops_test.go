@@ -123,8 +123,14 @@ func TestBackfillCommands(t *testing.T) {
 	if out, _, _ := p.cli("backfill", "list", "--json", "--trigger", fmt.Sprint(id)); json.Unmarshal([]byte(out), &list) != nil || len(list) != 2 || list[0].State != "done" {
 		t.Errorf("list --json: %s", out)
 	}
-	if !strings.Contains(p.metrics(), "waltrigger_backfill_rows_total{source=\"shop\"}") {
-		t.Error("no metric tells")
+	metrics := p.metrics()
+	for _, m := range []string{
+		`backfill_rows_total{source="shop"} `, `backfills_over_total{source="shop",state="done"} 1`,
+		`backfills_over_total{source="shop",state="cancelled"} 1`, `backfills_over_total{source="shop",state="failed"} 0`,
+	} {
+		if !strings.Contains(metrics, "\nwaltrigger_"+m) {
+			t.Errorf("no metric %s", m)
+		}
 	}
 }
 

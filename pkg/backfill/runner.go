@@ -79,6 +79,8 @@ type Runner struct {
 	Log    *slog.Logger
 	// Kick, if not nil, says that there is a new job, or another wish.
 	Kick <-chan struct{}
+	// Over, if not nil, is told how each job ended.
+	Over func(State)
 }
 
 // Run runs jobs until ctx ends.
@@ -158,6 +160,9 @@ func (r *Runner) end(ctx context.Context, j *Job, s State, detail string) error 
 		return err
 	}
 	r.Log.Info("backfill is over", "source", r.Source, "backfill", j.ID, "state", string(s), "rows", j.Rows(), "detail", detail)
+	if r.Over != nil {
+		r.Over(s)
+	}
 	return nil
 }
 

@@ -31,7 +31,7 @@ func (t *tail) backfill(ctx context.Context, held *store.Held) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	r := backfill.Runner{Source: t.name, Store: held, Sender: sender{t}, Log: t.log, Kick: t.backfillKick}
+	r := backfill.Runner{Source: t.name, Store: held, Sender: sender{t}, Log: t.log, Kick: t.backfillKick, Over: t.backfillOver}
 	r.Run(ctx)
 }
 

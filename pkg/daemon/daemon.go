@@ -17,6 +17,7 @@ import (
 
 	"github.com/waltrigger/waltrigger/config"
 	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/backfill"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
 	"github.com/waltrigger/waltrigger/pkg/pipeline"
@@ -101,7 +102,7 @@ func (d *daemon) build(ctx context.Context) error {
 
 // openSources makes the sources; nothing is connected yet.
 func (d *daemon) openSources() error {
-	metrics := pipeline.NewMetrics(d.registry)
+	metrics, over := pipeline.NewMetrics(d.registry), newBackfillsOver(d.registry)
 	d.sources = &sources{hidden: d.surround.hidden}
 	d.registry.MustRegister(sourceMetrics(d.status), valueMetrics(d.surround.resolver.Status))
 	for _, c := range d.cfg.Sources {
@@ -115,6 +116,10 @@ func (d *daemon) openSources() error {
 			name: c.Name, open: open, src: src, notes: n, content: c.Tables(), cfg: d.pipelineConfig(c),
 			metrics: metrics, log: d.log, prepared: make(chan struct{}), tried: make(chan struct{}), backfillKick: make(chan struct{}, 1),
 		}
+		for _, s := range []backfill.State{backfill.Done, backfill.Failed, backfill.Cancelled} {
+			over.WithLabelValues(c.Name, string(s)) // counts from 0 on
+		}
+		t.backfillOver = func(s backfill.State) { over.WithLabelValues(t.name, string(s)).Inc() }
 		tables := func(ctx context.Context) ([]source.TableInfo, error) { return t.source().Tables(ctx) }
 		t.neighbours = newNeighbours(c.Name, related.NewCatalog(tables, c.Relations, c.Models(), d.log.With("source", c.Name)))
 		d.onStop("source "+c.Name, func() error { return t.source().Close() })

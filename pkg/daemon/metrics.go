@@ -68,6 +68,15 @@ func (m valueMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// newBackfillsOver counts the backfills that ended, by source and state.
+func newBackfillsOver(r prometheus.Registerer) *prometheus.CounterVec {
+	over := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "waltrigger_backfills_over_total", Help: "Backfills that ended: done, failed or cancelled.",
+	}, []string{"source", "state"})
+	r.MustRegister(over)
+	return over
+}
+
 func one(is bool) float64 {
 	if is {
 		return 1

@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/waltrigger/waltrigger/pkg/api"
+	"github.com/waltrigger/waltrigger/pkg/backfill"
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/deliver"
 	"github.com/waltrigger/waltrigger/pkg/payload"
@@ -111,6 +112,7 @@ type tail struct {
 
 	neighbours   *neighbours
 	backfillKick chan struct{}
+	backfillOver func(backfill.State)
 
 	tried    chan struct{} // closed once the first attempt to prepare it ended
 	firstly  sync.Once
