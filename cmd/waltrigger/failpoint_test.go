@@ -50,15 +50,15 @@ func failPoints(t *testing.T) []string {
 }
 
 // launchToFail starts the daemon so that it is killed when it comes to a fail point for the
-// n-th time.
-func (p *process) launchToFail(point string, n int) {
+// n-th time and stood there for that long.
+func (p *process) launchToFail(point string, n int, hold time.Duration) {
 	p.t.Helper()
 	path, err := withFailPoints()
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	env := p.env
-	p.binary, p.env = path, append(p.env[:len(env):len(env)], fmt.Sprintf("FAILPOINT=%s:%d", point, n))
+	p.binary, p.env = path, append(p.env[:len(env):len(env)], fmt.Sprintf("FAILPOINT=%s:%d:%s", point, n, hold))
 	p.launch()
 	p.binary, p.env = binary, env
 }
@@ -106,7 +106,7 @@ func TestKillInMigration(t *testing.T) {
 		}
 		n := 0
 		for ; n < 20; n++ {
-			p.launchToFail("store.migrated", 1)
+			p.launchToFail("store.migrated", 1, 0)
 			if !p.endsOrServes() {
 				break
 			}
@@ -150,7 +150,7 @@ func TestKillInActivation(t *testing.T) {
 	for _, point := range []string{"daemon.stored", "daemon.published"} {
 		db, hook := newDatabase(t), newReceiver(t)
 		p := newDaemon(t, db.url, loopback)
-		p.launchToFail(point, 1)
+		p.launchToFail(point, 1, 0)
 		waitFor(t, "ready", func() bool {
 			resp, err := http.Get("http://" + p.ops + "/readyz?verbose")
 			if err == nil {
@@ -178,7 +178,7 @@ func TestKillWithLease(t *testing.T) {
 	t.Parallel()
 	hook := newReceiver(t)
 	x := newPair(t, "")
-	x.ps[0].launchToFail("daemon.leased", 1)
+	x.ps[0].launchToFail("daemon.leased", 1, 0)
 	x.ps[0].killed("daemon.leased")
 	x.ps[1].start()
 	waitFor(t, "active", func() bool { return x.ps[1].source()["state"] == "streaming" })

@@ -123,7 +123,12 @@ var elsewhere = map[string]string{
 }
 
 // often are those to which it comes with each delivery or batch, and not once a second.
-var often = map[string]int{"pipeline.read": 50, "pipeline.enqueued": 1000, "deliver.sent": 500, "deliver.settled": 500, "deliver.written": 10, "store.parked": 10, "store.done": 5, "deliver.loaded": 5}
+var often = map[string]int{"pipeline.read": 50, "pipeline.enqueued": 1000, "deliver.sent": 500, "deliver.settled": 500, "deliver.writing": 10, "deliver.written": 10, "store.parked": 10, "store.done": 5, "deliver.loaded": 5}
+
+// holds are the fail points before something becomes durable, with time enough for what
+// follows it to be done too early: the position is saved, and the log acknowledged, each
+// second.
+var holds = map[string]time.Duration{"deliver.writing": 2500 * time.Millisecond, "pipeline.save": 1500 * time.Millisecond}
 
 // TestKillUnderFaults kills the daemon at each of its fail points, and at random moments,
 // while 2,000 changes a second are made, one receiver fails at random, another one goes
@@ -153,7 +158,7 @@ func TestKillUnderFaults(t *testing.T) {
 			if i < len(points) {
 				point = points[i]
 			}
-			p.launchToFail(point, 1+rand.IntN(max(often[point], 3)))
+			p.launchToFail(point, 1+rand.IntN(max(often[point], 3)), holds[point])
 			p.killed(point)
 		} else {
 			p.launch()
@@ -194,7 +199,7 @@ func killRepeatedly(t *testing.T, p *process, db ledgerDatabase, hook *receiver)
 	for i := range rounds {
 		p.kill()
 		if point := points[i/2%len(points)]; i%2 == 0 {
-			p.launchToFail(point, 1+rand.IntN(max(often[point], 3)))
+			p.launchToFail(point, 1+rand.IntN(max(often[point], 3)), holds[point])
 			p.killed(point)
 		}
 		p.launch()

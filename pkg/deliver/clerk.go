@@ -210,6 +210,7 @@ func (c *clerk) write(notes []note) {
 	if len(notes) == 0 || c.lost {
 		return
 	}
+	failpoint.Hit("deliver.writing")
 	changes := c.gather(notes)
 	var until time.Time
 	for wait, said := 50*time.Millisecond, false; ; wait = min(2*wait, time.Second) {
