@@ -173,32 +173,43 @@ func (r *Reader) Int(name string, otherwise, low, high int) int {
 	return int(n)
 }
 
-// Strings reads a list, or a text with commas.
+// Strings reads a list, or a text with commas, that must hold something.
 func (r *Reader) Strings(name string) []string {
-	var list []string
+	if !r.Present(name) {
+		r.Add(name, "required", "is required")
+		return nil
+	}
+	var list []any
 	switch v := r.Value(name).(type) {
-	case nil:
+	case nil: // not known yet
+		return nil
 	case string:
-		list = strings.Split(v, ",")
-	case []string:
-		list = v
-	case []any:
-		for _, e := range v {
-			s, ok := e.(string)
-			if !ok {
-				r.Add(name, "invalid", "must hold strings only")
-				return nil
-			}
+		for s := range strings.SplitSeq(v, ",") {
 			list = append(list, s)
 		}
+	case []string:
+		for _, s := range v {
+			list = append(list, s)
+		}
+	case []any:
+		list = v
 	default:
 		r.Add(name, "invalid", "must be a string or a list of strings")
+		return nil
 	}
 	var out []string
-	for _, s := range list {
+	for _, e := range list {
+		s, ok := e.(string)
+		if !ok {
+			r.Add(name, "invalid", "must hold strings only")
+			return nil
+		}
 		if s = strings.TrimSpace(s); s != "" {
 			out = append(out, s)
 		}
+	}
+	if len(out) == 0 {
+		r.Add(name, "invalid", "is empty")
 	}
 	return out
 }

@@ -3,8 +3,6 @@ package details
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"net"
 	"os"
 
@@ -17,7 +15,7 @@ var TLSParams = []sink.Param{
 }
 
 // TLS reads ssl and its files; nil = no TLS, which is what absence means unless asked
-// is true. address is that of the server.
+// is true. address is that of the server; "" = each one that is dialled has its name.
 func (r *Reader) TLS(asked bool, address string) *tls.Config {
 	on := r.Bool("ssl", asked)
 	if asked && !on {
@@ -28,7 +26,7 @@ func (r *Reader) TLS(asked bool, address string) *tls.Config {
 	if !on {
 		for _, name := range []string{"ssl_cafile", "ssl_certfile", "ssl_keyfile"} {
 			if r.Present(name) && !IsTemplate(r.conn["ssl"]) && len(r.found) == 0 {
-				r.Add(name, "invalid", "has no meaning without ssl")
+				r.Add(name, "invalid", "has no meaning without TLS")
 			}
 		}
 		return nil
@@ -43,29 +41,14 @@ func (r *Reader) TLS(asked bool, address string) *tls.Config {
 	if err != nil {
 		host = address
 	}
-	c, err := tlsConfig(ca, cert, key, host, checkName)
-	if err != nil {
-		r.Add("ssl", "invalid", "cannot be used: %v", err)
-	}
-	return c
-}
-
-func tlsConfig(ca, cert, key, host string, checkName bool) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, fmt.Errorf("read ssl_cafile: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("ssl_cafile holds no certificate")
-		}
+		c.RootCAs = r.authorities(ca)
 	}
 	if cert != "" && key != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
-			return nil, fmt.Errorf("read ssl_certfile and ssl_keyfile: %w", err)
+			r.Add("ssl_certfile", "invalid", "and ssl_keyfile cannot be used: %v", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
@@ -81,5 +64,17 @@ func tlsConfig(ca, cert, key, host string, checkName bool) (*tls.Config, error) 
 			return err
 		}
 	}
-	return c, nil
+	return c
+}
+
+func (r *Reader) authorities(file string) *x509.CertPool {
+	pem, err := os.ReadFile(file)
+	pool := x509.NewCertPool()
+	switch {
+	case err != nil:
+		r.Add("ssl_cafile", "invalid", "cannot be read: %v", err)
+	case !pool.AppendCertsFromPEM(pem):
+		r.Add("ssl_cafile", "invalid", "holds no certificate")
+	}
+	return pool
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/sink/details"
 )
 
 const (
-	codeConfig   = "configuration"
 	codeTooLarge = "too_large"
 	codeTopic    = "unknown_topic"
 	codeAuth     = "not_authorized"
@@ -74,7 +74,7 @@ func classify(err error) *sink.Error {
 	if !ok {
 		var ce sarama.ConfigurationError
 		if errors.As(err, &ce) {
-			e.Class, e.Code = sink.Misconfigured, codeConfig
+			e.Class, e.Code = sink.Misconfigured, details.CodeConfig
 			return e
 		}
 		return sink.Network(err)
@@ -91,7 +91,7 @@ func classify(err error) *sink.Error {
 		e.Class, e.Code = sink.Misconfigured, codeAuth
 	case sarama.ErrUnsupportedVersion, sarama.ErrUnsupportedForMessageFormat, sarama.ErrUnsupportedCompressionType, sarama.ErrInvalidRequiredAcks,
 		sarama.ErrPolicyViolation:
-		e.Class, e.Code = sink.Misconfigured, codeConfig
+		e.Class, e.Code = sink.Misconfigured, details.CodeConfig
 	case sarama.ErrRequestTimedOut:
 		e.Code = sink.CodeTimeout
 	default:

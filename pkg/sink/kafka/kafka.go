@@ -14,13 +14,13 @@ package kafka
 import (
 	"context"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
 	"github.com/waltrigger/waltrigger/pkg/sink/conns"
+	"github.com/waltrigger/waltrigger/pkg/sink/details"
 )
 
 // Kind is the kind of Kafka queues.
@@ -33,7 +33,7 @@ var Kind = sink.Kind{
 	Params:    []sink.Param{{Name: "topic", Required: true}},
 	Check:     check,
 	Addresses: func(conn map[string]any) []string {
-		return slices.DeleteFunc((&reader{conn: conn, check: true}).servers(), func(s string) bool { return isTemplate(s) })
+		return servers(details.Check(conn, connParams))
 	},
 	Open: func(_ context.Context, conn map[string]any, env sink.Env) (sink.Sink, error) {
 		return open(conn, env)
@@ -73,7 +73,7 @@ type topicPartition struct {
 func open(conn map[string]any, env sink.Env) (*Sink, error) {
 	cfg, err := newConfig(conn)
 	if err != nil {
-		return nil, &sink.Error{Class: sink.Misconfigured, Code: codeConfig, Err: err}
+		return nil, err
 	}
 	s := &Sink{cfg: cfg, conns: conns.New(env.Dial), producerID: -1, topics: map[string]*topic{}, queues: map[topicPartition]*queue{}}
 	cfg.sarama.Net.Proxy.Enable = true

@@ -68,12 +68,7 @@ func read(r *details.Reader) *config {
 
 // readServers reports whether one of them asks for TLS.
 func (c *config) readServers(r *details.Reader) (secure bool) {
-	if !r.Present("servers") {
-		r.Add("servers", "required", "is required")
-		return false
-	}
-	list := r.Strings("servers")
-	for _, s := range list {
+	for _, s := range r.Strings("servers") {
 		if r.Checking() && details.IsTemplate(s) {
 			continue
 		}
@@ -90,9 +85,6 @@ func (c *config) readServers(r *details.Reader) (secure bool) {
 		secure = secure || u.Scheme == "tls"
 		c.servers = append(c.servers, u.Scheme+"://"+address)
 		c.addresses = append(c.addresses, address)
-	}
-	if len(list) == 0 && r.Value("servers") != nil {
-		r.Add("servers", "invalid", "names no server")
 	}
 	return secure
 }
