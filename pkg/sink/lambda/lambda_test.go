@@ -1,7 +1,6 @@
 package lambda
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -147,52 +146,15 @@ func TestConformance(t *testing.T) {
 	s := newService(t)
 	sinktest.Run(t, sinktest.Harness{
 		Kind: Kind, Conn: awstest.Conn("http://" + s.address), Params: map[string]string{"FunctionName": "sales"},
-		Received: s.received, Restart: s.restart, Secrets: []string{awstest.Secret},
+		Received: s.received, Restart: s.restart, Secrets: []string{sinktest.Secret},
 		Refused: func(b []byte) bool { return !json.Valid(b) },
 	})
-}
-
-func opened(t *testing.T, endpoint string) *Sink {
-	t.Helper()
-	s, err := open(t.Context(), awstest.Conn(endpoint), awstest.Env())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func send(t *testing.T, s *Sink, m *sink.Message) error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	errs := s.Send(ctx, []*sink.Message{m})
-	if errs == nil {
-		return nil
-	}
-	if strings.Contains(errs[0].Error(), awstest.Secret) {
-		t.Errorf("the error shows a secret: %v", errs[0])
-	}
-	return errs[0]
-}
-
-func check1(t *testing.T, err error, class sink.Class, code string) {
-	t.Helper()
-	if err == nil {
-		t.Error("accepted")
-	} else if e := sink.Classify(err); e.Class != class || e.Code != code {
-		t.Errorf("%s %s: %v, want %s %s", e.Class, e.Code, e, class, code)
-	}
 }
 
 // The event is the body itself, encoded once.
 func TestBodies(t *testing.T) {
 	srv := newService(t)
-	s := opened(t, "http://"+srv.address)
+	s := sinktest.Open(t, Kind, awstest.Conn("http://"+srv.address))
 	tests := []struct{ contentType, body, want string }{
 		{"application/json", `{"name": "Ada"}`, `{"name": "Ada"}`},
 		{"application/json", `[1, null]`, `[1, null]`},
@@ -203,7 +165,7 @@ func TestBodies(t *testing.T) {
 	for i, tt := range tests {
 		m := awstest.Message("1", "k", tt.body, map[string]string{"FunctionName": "sales", "InvocationType": "Event", "Qualifier": "v1"})
 		m.ContentType = tt.contentType
-		if err := send(t, s, m); err != nil {
+		if err := sinktest.Send(t, s, m)[0]; err != nil {
 			t.Fatal(err)
 		}
 		got := srv.invocations()[i]
@@ -212,17 +174,17 @@ func TestBodies(t *testing.T) {
 		}
 	}
 	large := awstest.Message("1", "k", `"`+strings.Repeat("x", maxBody-2)+`"`, map[string]string{"FunctionName": "sales"})
-	if err := send(t, s, large); err != nil {
+	if err := sinktest.Send(t, s, large)[0]; err != nil {
 		t.Errorf("a body of %d bytes: %v", len(large.Body), err)
 	}
 	large.Body = []byte(`"` + strings.Repeat("x", maxBody-1) + `"`)
-	check1(t, send(t, s, large), sink.Permanent, "too_large")
+	sinktest.Expect(t, sinktest.Send(t, s, large)[0], sink.Permanent, "too_large")
 	bad := awstest.Message("1", "k", "\xff", large.Params)
 	bad.ContentType = "text/plain"
-	check1(t, send(t, s, bad), sink.Permanent, "body_invalid")
+	sinktest.Expect(t, sinktest.Send(t, s, bad)[0], sink.Permanent, "body_invalid")
 	head := awstest.Message("1", "k", "1", large.Params)
 	head.Headers = []sink.Header{{Name: "x", Value: strings.Repeat("x", maxContext)}}
-	check1(t, send(t, s, head), sink.Permanent, "header_invalid")
+	sinktest.Expect(t, sinktest.Send(t, s, head)[0], sink.Permanent, "header_invalid")
 }
 
 func TestAnswers(t *testing.T) {
@@ -257,7 +219,7 @@ func TestAnswers(t *testing.T) {
 		{"conflict", func(w http.ResponseWriter) { refuse(w, 409, "ResourceConflictException", "being updated") }, sink.Rejected, "aws_error", 0},
 	}
 	srv := newService(t)
-	s := opened(t, "http://"+srv.address)
+	s := sinktest.Open(t, Kind, awstest.Conn("http://"+srv.address))
 	m := awstest.Message("1", "k", "{}", map[string]string{"FunctionName": "sales"})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -265,7 +227,7 @@ func TestAnswers(t *testing.T) {
 			srv.mu.Lock()
 			srv.answer = func(w http.ResponseWriter) { calls++; tt.answer(w) }
 			srv.mu.Unlock()
-			err := send(t, s, m)
+			err := sinktest.Send(t, s, m)[0]
 			e := sink.Classify(err)
 			if err == nil || e.Class != tt.class || tt.code != "" && e.Code != tt.code || e.RetryAfter != tt.after {
 				t.Errorf("got %s %s after %v: %v", e.Class, e.Code, e.RetryAfter, err)
@@ -282,27 +244,27 @@ func TestAnswers(t *testing.T) {
 // What Moto can show without containers.
 func TestMoto(t *testing.T) {
 	m := awstest.Message("1", "k", "{}", map[string]string{"FunctionName": "none"})
-	check1(t, send(t, opened(t, awstest.Endpoint(t)), m), sink.Misconfigured, "not_found")
+	sinktest.Expect(t, sinktest.Send(t, sinktest.Open(t, Kind, awstest.Conn(awstest.Endpoint(t))), m)[0], sink.Misconfigured, "not_found")
 	server := awstest.Own(t, "INITIAL_NO_AUTH_ACTION_COUNT=0")
-	s := opened(t, server.URL)
-	check1(t, send(t, s, m), sink.Misconfigured, "not_authorized")
-	server.Restart(t, func() { check1(t, send(t, s, m), sink.Unavailable, sink.CodeRefused) })
-	check1(t, send(t, s, m), sink.Misconfigured, "not_authorized")
+	s := sinktest.Open(t, Kind, awstest.Conn(server.URL))
+	sinktest.Expect(t, sinktest.Send(t, s, m)[0], sink.Misconfigured, "not_authorized")
+	server.Restart(t, func() { sinktest.Expect(t, sinktest.Send(t, s, m)[0], sink.Unavailable, sink.CodeRefused) })
+	sinktest.Expect(t, sinktest.Send(t, s, m)[0], sink.Misconfigured, "not_authorized")
 }
 
 func TestMissingFunction(t *testing.T) {
 	srv := newService(t)
-	s := opened(t, "http://"+srv.address)
+	s := sinktest.Open(t, Kind, awstest.Conn("http://"+srv.address))
 	for name, want := range map[string]struct {
 		class sink.Class
 		code  string
 	}{
 		"none": {sink.Misconfigured, "not_found"}, "": {sink.Permanent, "function_invalid"}, "../x": {sink.Permanent, "function_invalid"},
 	} {
-		check1(t, send(t, s, awstest.Message("1", "k", "{}", map[string]string{"FunctionName": name})), want.class, want.code)
+		sinktest.Expect(t, sinktest.Send(t, s, awstest.Message("1", "k", "{}", map[string]string{"FunctionName": name}))[0], want.class, want.code)
 	}
 	for name, value := range map[string]string{"InvocationType": "DryRun", "Qualifier": "a b"} {
-		check1(t, send(t, s, awstest.Message("1", "k", "{}", map[string]string{"FunctionName": "sales", name: value})), sink.Permanent, "function_invalid")
+		sinktest.Expect(t, sinktest.Send(t, s, awstest.Message("1", "k", "{}", map[string]string{"FunctionName": "sales", name: value}))[0], sink.Permanent, "function_invalid")
 	}
 }
 

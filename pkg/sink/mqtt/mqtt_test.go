@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net"
 	"net/url"
@@ -178,46 +177,6 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func env() sink.Env {
-	return sink.Env{Dial: (&net.Dialer{}).DialContext, Log: slog.New(slog.DiscardHandler)}
-}
-
-func message(id string, params map[string]string) *sink.Message {
-	return &sink.Message{
-		ID: id, Key: []byte(id), Body: []byte(`{"id":"` + id + `"}`), ContentType: "application/json", Params: params,
-		Signal: "post_save", Model: "myapp.Sale", Committed: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}
-}
-
-// send opens a sink for one Send.
-func send(t *testing.T, conn map[string]any, msgs ...*sink.Message) []error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	s, err := Kind.Open(ctx, conn, env())
-	if err != nil {
-		return sink.All(len(msgs), err)
-	}
-	defer s.Close()
-	if errs := s.Send(ctx, msgs); errs != nil {
-		return errs
-	}
-	return make([]error, len(msgs))
-}
-
-func expect(t *testing.T, err error, class sink.Class, code string) {
-	t.Helper()
-	if err == nil {
-		t.Fatal("accepted")
-	}
-	if e := sink.Classify(err); e.Class != class || e.Code != code {
-		t.Errorf("%s %s: %v; want %s %s", e.Class, e.Code, err, class, code)
-	}
-	if strings.Contains(err.Error(), "s3cret") {
-		t.Errorf("the error shows a secret: %v", err)
-	}
-}
-
 func TestRefusals(t *testing.T) {
 	brokertest.Server(t, variable)
 	own := brokertest.Start(t, script, "MQTT", withUsers(t, nil), auth+"\nmessage_size_limit 100000\nretain_available false")
@@ -225,28 +184,28 @@ func TestRefusals(t *testing.T) {
 		return map[string]any{"url": own.URL, "username": user, "password": password}
 	}
 	to := func(topic string) map[string]string { return map[string]string{"topic": topic} }
-	allowed := message("a", to("waltrigger/a"))
+	allowed := sinktest.Message("a", to("waltrigger/a"))
 	app := as("app", "s3cret")
-	if err := send(t, app, allowed)[0]; err != nil {
+	if err := sinktest.SendOnce(t, Kind, app, allowed)[0]; err != nil {
 		t.Error(err)
 	}
-	expect(t, send(t, as("app", "s3cretwrong"), allowed)[0], sink.Misconfigured, "not_authorized")
-	expect(t, send(t, map[string]any{"url": own.URL}, allowed)[0], sink.Misconfigured, "not_authorized")
-	expect(t, send(t, map[string]any{"host": "127.0.0.1", "port": 1}, allowed)[0], sink.Unavailable, sink.CodeRefused)
-	expect(t, send(t, app, message("a", to("waltrigger/#")))[0], sink.Permanent, "invalid_topic")
-	expect(t, send(t, app, message("a", map[string]string{"topic": "waltrigger/a", "qos": "0"}))[0], sink.Misconfigured, "configuration")
-	expect(t, send(t, app, message("a", map[string]string{"topic": "waltrigger/a", "retain": "true"}))[0], sink.Misconfigured, "configuration")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, as("app", "s3cretwrong"), allowed)[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, map[string]any{"url": own.URL}, allowed)[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, map[string]any{"host": "127.0.0.1", "port": 1}, allowed)[0], sink.Unavailable, sink.CodeRefused)
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, app, sinktest.Message("a", to("waltrigger/#")))[0], sink.Permanent, "invalid_topic")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, app, sinktest.Message("a", map[string]string{"topic": "waltrigger/a", "qos": "0"}))[0], sink.Misconfigured, "configuration")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, app, sinktest.Message("a", map[string]string{"topic": "waltrigger/a", "retain": "true"}))[0], sink.Misconfigured, "configuration")
 
 	for _, qos := range []string{"1", "2"} {
-		huge, large := message("huge", to("waltrigger/a")), message("large", map[string]string{"topic": "waltrigger/a", "qos": qos})
+		huge, large := sinktest.Message("huge", to("waltrigger/a")), sinktest.Message("large", map[string]string{"topic": "waltrigger/a", "qos": qos})
 		huge.Body, large.Body = make([]byte, 6_000_000), make([]byte, 200_000)
-		text := message("text", to("waltrigger/a"))
+		text := sinktest.Message("text", to("waltrigger/a"))
 		text.Headers = []sink.Header{{Name: "x", Value: "\xff"}}
-		errs := send(t, app, allowed, huge, large, text, message("b", map[string]string{"topic": "forbidden/a", "qos": qos}), allowed)
-		expect(t, errs[1], sink.Permanent, "too_large")
-		expect(t, errs[2], sink.Permanent, "too_large")
-		expect(t, errs[3], sink.Permanent, "invalid_header")
-		expect(t, errs[4], sink.Misconfigured, "not_authorized")
+		errs := sinktest.SendOnce(t, Kind, app, allowed, huge, large, text, sinktest.Message("b", map[string]string{"topic": "forbidden/a", "qos": qos}), allowed)
+		sinktest.Expect(t, errs[1], sink.Permanent, "too_large")
+		sinktest.Expect(t, errs[2], sink.Permanent, "too_large")
+		sinktest.Expect(t, errs[3], sink.Permanent, "invalid_header")
+		sinktest.Expect(t, errs[4], sink.Misconfigured, "not_authorized")
 		if errs[0] != nil || errs[5] != nil {
 			t.Error(errs[0], errs[5])
 		}
@@ -256,7 +215,7 @@ func TestRefusals(t *testing.T) {
 func TestRetain(t *testing.T) {
 	address := brokertest.Server(t, variable)
 	topic := unique("retain")
-	if err := send(t, map[string]any{"url": address}, message("kept", map[string]string{"topic": topic, "retain": "true"}))[0]; err != nil {
+	if err := sinktest.SendOnce(t, Kind, map[string]any{"url": address}, sinktest.Message("kept", map[string]string{"topic": topic, "retain": "true"}))[0]; err != nil {
 		t.Fatal(err)
 	}
 	sub := subscribe(t, address, topic)
@@ -274,24 +233,24 @@ keyfile files/key.pem
 cafile files/ca.pem
 require_certificate true`)
 	ca, cert, key := brokertest.File(t, files, "ca.pem"), brokertest.File(t, files, "cert.pem"), brokertest.File(t, files, "key.pem")
-	m := message("m", map[string]string{"topic": "waltrigger/tls"})
+	m := sinktest.Message("m", map[string]string{"topic": "waltrigger/tls"})
 	full := map[string]any{"url": strings.Replace(own.URL, "mqtt://", "mqtts://", 1), "username": "app", "password": "s3cret", "ssl_cafile": ca, "ssl_certfile": cert, "ssl_keyfile": key}
 	with := func(change map[string]any) map[string]any {
 		c := maps.Clone(full)
 		maps.Copy(c, change)
 		return c
 	}
-	if err := send(t, full, m)[0]; err != nil {
+	if err := sinktest.SendOnce(t, Kind, full, m)[0]; err != nil {
 		t.Error(err)
 	}
-	expect(t, send(t, with(map[string]any{"ssl_cafile": nil}), m)[0], sink.Unavailable, sink.CodeTLS)
-	if err := send(t, with(map[string]any{"ssl_certfile": nil, "ssl_keyfile": nil}), m)[0]; err == nil || sink.Classify(err).Class != sink.Unavailable {
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, with(map[string]any{"ssl_cafile": nil}), m)[0], sink.Unavailable, sink.CodeTLS)
+	if err := sinktest.SendOnce(t, Kind, with(map[string]any{"ssl_certfile": nil, "ssl_keyfile": nil}), m)[0]; err == nil || sink.Classify(err).Class != sink.Unavailable {
 		t.Errorf("without a certificate: %v", err)
 	}
 	other := map[string]any{"url": strings.Replace(own.URL, "mqtt://127.0.0.1", "mqtts://localhost", 1)}
-	expect(t, send(t, with(other), m)[0], sink.Unavailable, sink.CodeTLS)
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, with(other), m)[0], sink.Unavailable, sink.CodeTLS)
 	other["ssl_check_hostname"] = "false"
-	if err := send(t, with(other), m)[0]; err != nil {
+	if err := sinktest.SendOnce(t, Kind, with(other), m)[0]; err != nil {
 		t.Error(err)
 	}
 }
@@ -314,14 +273,14 @@ func TestDisconnectOverAMessage(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { l.Close(); servers.Wait() })
-	s, err := Kind.Open(t.Context(), map[string]any{"url": "mqtt://" + l.Addr().String()}, env())
+	s, err := Kind.Open(t.Context(), map[string]any{"url": "mqtt://" + l.Addr().String()}, sinktest.Env())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	left := map[string]*sink.Message{}
 	for i := range 10 {
-		m := message(fmt.Sprint(i), map[string]string{"topic": "allowed"})
+		m := sinktest.Message(fmt.Sprint(i), map[string]string{"topic": "allowed"})
 		if i == 5 {
 			m.Params = map[string]string{"topic": "forbidden"}
 		}
@@ -337,7 +296,7 @@ func TestDisconnectOverAMessage(t *testing.T) {
 			if errs == nil || errs[i] == nil {
 				delete(left, m.ID)
 			} else if sink.Classify(errs[i]).Class != sink.Unavailable {
-				expect(t, errs[i], sink.Misconfigured, "not_authorized")
+				sinktest.Expect(t, errs[i], sink.Misconfigured, "not_authorized")
 				if m.ID != "5" {
 					t.Errorf("%s is blamed", m.ID)
 				}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -125,49 +123,15 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func env() sink.Env {
-	return sink.Env{Dial: (&net.Dialer{}).DialContext, Log: slog.New(slog.DiscardHandler)}
-}
-
-func message(id string, params map[string]string) *sink.Message {
-	return &sink.Message{
-		ID: id, Key: []byte(id), Body: []byte(`{"id":"` + id + `"}`), ContentType: "application/json", Params: params,
-		Signal: "post_save", Model: "myapp.Sale", Committed: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}
-}
-
-// send opens a sink for one Send.
+// send opens a sink for one Send, which is over soon.
 func send(t *testing.T, conn map[string]any, msgs ...*sink.Message) []error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	s, err := Kind.Open(ctx, conn, env())
-	if err != nil {
-		return sink.All(len(msgs), err)
-	}
-	defer s.Close()
 	began := time.Now()
-	errs := s.Send(ctx, msgs)
+	errs := sinktest.SendOnce(t, Kind, conn, msgs...)
 	if time.Since(began) > 5*time.Second {
 		t.Errorf("took %v", time.Since(began))
 	}
-	if errs == nil {
-		errs = make([]error, len(msgs))
-	}
 	return errs
-}
-
-func expect(t *testing.T, err error, class sink.Class, code string) {
-	t.Helper()
-	if err == nil {
-		t.Fatal("accepted")
-	}
-	if e := sink.Classify(err); e.Class != class || e.Code != code {
-		t.Errorf("%s %s: %v; want %s %s", e.Class, e.Code, err, class, code)
-	}
-	if strings.Contains(err.Error(), "s3cret") {
-		t.Errorf("the error shows a secret: %v", err)
-	}
 }
 
 func TestRefusals(t *testing.T) {
@@ -178,25 +142,25 @@ func TestRefusals(t *testing.T) {
 	})
 	conn := map[string]any{"servers": url}
 	to := func(subject string) map[string]string { return map[string]string{"subject": subject} }
-	expect(t, send(t, conn, message("a", to(unique("nowhere"))))[0], sink.Misconfigured, "unknown_stream")
-	expect(t, send(t, conn, message("a", map[string]string{"subject": name + ".a", "stream": "other"}))[0], sink.Misconfigured, "wrong_stream")
-	expect(t, send(t, conn, message("a", to("a..b")))[0], sink.Permanent, "invalid_subject")
-	expect(t, send(t, conn, message("a", to("a.*")))[0], sink.Permanent, "invalid_subject")
-	expect(t, send(t, map[string]any{"servers": "127.0.0.1:1"}, message("a", to("a")))[0], sink.Unavailable, sink.CodeRefused)
-	expect(t, send(t, map[string]any{"servers": url, "nkeys_seed": "/nowhere"}, message("a", to("a")))[0], sink.Misconfigured, "configuration")
+	sinktest.Expect(t, send(t, conn, sinktest.Message("a", to(unique("nowhere"))))[0], sink.Misconfigured, "unknown_stream")
+	sinktest.Expect(t, send(t, conn, sinktest.Message("a", map[string]string{"subject": name + ".a", "stream": "other"}))[0], sink.Misconfigured, "wrong_stream")
+	sinktest.Expect(t, send(t, conn, sinktest.Message("a", to("a..b")))[0], sink.Permanent, "invalid_subject")
+	sinktest.Expect(t, send(t, conn, sinktest.Message("a", to("a.*")))[0], sink.Permanent, "invalid_subject")
+	sinktest.Expect(t, send(t, map[string]any{"servers": "127.0.0.1:1"}, sinktest.Message("a", to("a")))[0], sink.Unavailable, sink.CodeRefused)
+	sinktest.Expect(t, send(t, map[string]any{"servers": url, "nkeys_seed": "/nowhere"}, sinktest.Message("a", to("a")))[0], sink.Misconfigured, "configuration")
 
-	large, huge := message("large", to(name+".a")), message("huge", to(name+".a"))
+	large, huge := sinktest.Message("large", to(name+".a")), sinktest.Message("huge", to(name+".a"))
 	large.Body, huge.Body = make([]byte, 100<<10), make([]byte, 2<<20)
-	purge := message("purge", to(name+".a"))
+	purge := sinktest.Message("purge", to(name+".a"))
 	purge.Headers = []sink.Header{{Name: "nats-rollup", Value: "all"}}
-	broken := message("broken", to(name+".a"))
+	broken := sinktest.Message("broken", to(name+".a"))
 	broken.Headers = []sink.Header{{Name: "x", Value: "a\r\nNats-Rollup: all"}}
-	errs := send(t, conn, message("a", to(name+".a")), huge, large, purge, broken, message("b", to(name+".b")), message("c", to(name+".c")))
-	expect(t, errs[1], sink.Permanent, "too_large")
-	expect(t, errs[2], sink.Permanent, "too_large")
-	expect(t, errs[3], sink.Permanent, "invalid_header")
-	expect(t, errs[4], sink.Permanent, "invalid_header")
-	expect(t, errs[6], sink.Unavailable, "stream_full")
+	errs := send(t, conn, sinktest.Message("a", to(name+".a")), huge, large, purge, broken, sinktest.Message("b", to(name+".b")), sinktest.Message("c", to(name+".c")))
+	sinktest.Expect(t, errs[1], sink.Permanent, "too_large")
+	sinktest.Expect(t, errs[2], sink.Permanent, "too_large")
+	sinktest.Expect(t, errs[3], sink.Permanent, "invalid_header")
+	sinktest.Expect(t, errs[4], sink.Permanent, "invalid_header")
+	sinktest.Expect(t, errs[6], sink.Unavailable, "stream_full")
 	if err := errors.Join(errs[0], errs[5]); err != nil {
 		t.Error(err)
 	}
@@ -210,7 +174,7 @@ func TestRepeatedMessage(t *testing.T) {
 	url := brokertest.Server(t, variable)
 	name := unique("twice")
 	makeStream(t, url, name, nil)
-	m := message("once", map[string]string{"subject": name + ".a", "stream": name})
+	m := sinktest.Message("once", map[string]string{"subject": name + ".a", "stream": name})
 	for range 2 {
 		if err := send(t, map[string]any{"servers": url}, m)[0]; err != nil {
 			t.Fatal(err)
@@ -230,7 +194,7 @@ func TestRights(t *testing.T) {
 ]}`)
 	admin := strings.Replace(own.URL, "nats://", "nats://admin:admin@", 1)
 	makeStream(t, admin, "s", nil)
-	allowed, denied := message("a", map[string]string{"subject": "s.allowed"}), message("b", map[string]string{"subject": "s.denied"})
+	allowed, denied := sinktest.Message("a", map[string]string{"subject": "s.allowed"}), sinktest.Message("b", map[string]string{"subject": "s.denied"})
 	as := func(user, password string) map[string]any {
 		return map[string]any{"servers": own.URL, "user": user, "password": password}
 	}
@@ -238,15 +202,15 @@ func TestRights(t *testing.T) {
 	if errs[0] != nil {
 		t.Error(errs[0])
 	}
-	expect(t, errs[1], sink.Misconfigured, "not_authorized")
-	expect(t, send(t, as("mute", "s3cret"), allowed)[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, errs[1], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, send(t, as("mute", "s3cret"), allowed)[0], sink.Misconfigured, "not_authorized")
 	mute := as("mute", "s3cret")
 	mute["inbox_prefix"] = "_INBOX_mute"
 	if err := send(t, mute, denied)[0]; err != nil {
 		t.Error(err)
 	}
-	expect(t, send(t, as("app", "s3cretwrong"), allowed)[0], sink.Misconfigured, "not_authorized")
-	expect(t, send(t, map[string]any{"servers": own.URL}, allowed)[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, send(t, as("app", "s3cretwrong"), allowed)[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, send(t, map[string]any{"servers": own.URL}, allowed)[0], sink.Misconfigured, "not_authorized")
 }
 
 func TestTLSAndToken(t *testing.T) {
@@ -255,7 +219,7 @@ func TestTLSAndToken(t *testing.T) {
 	own := brokertest.Start(t, "nats", "NATS", files, `NATS_CONF=tls { cert_file: "files/cert.pem", key_file: "files/key.pem", ca_file: "files/ca.pem", verify: true }
 authorization { token: s3cret }`)
 	ca, cert, key := brokertest.File(t, files, "ca.pem"), brokertest.File(t, files, "cert.pem"), brokertest.File(t, files, "key.pem")
-	m := message("m", map[string]string{"subject": "nowhere"})
+	m := sinktest.Message("m", map[string]string{"subject": "nowhere"})
 	full := map[string]any{"servers": own.URL, "token": "s3cret", "ssl": "true", "ssl_cafile": ca, "ssl_certfile": cert, "ssl_keyfile": key}
 	with := func(change map[string]any) map[string]any {
 		c := maps.Clone(full)
@@ -263,14 +227,14 @@ authorization { token: s3cret }`)
 		return c
 	}
 	// That there is no stream is said by a server that took the connection.
-	expect(t, send(t, full, m)[0], sink.Misconfigured, "unknown_stream")
-	expect(t, send(t, with(map[string]any{"servers": strings.Replace(own.URL, "nats://", "tls://", 1), "ssl": nil}), m)[0], sink.Misconfigured, "unknown_stream")
-	expect(t, send(t, with(map[string]any{"token": "s3cretwrong"}), m)[0], sink.Misconfigured, "not_authorized")
-	expect(t, send(t, with(map[string]any{"ssl_cafile": nil}), m)[0], sink.Unavailable, sink.CodeTLS)
-	expect(t, send(t, with(map[string]any{"ssl_certfile": nil, "ssl_keyfile": nil}), m)[0], sink.Unavailable, sink.CodeTLS)
+	sinktest.Expect(t, send(t, full, m)[0], sink.Misconfigured, "unknown_stream")
+	sinktest.Expect(t, send(t, with(map[string]any{"servers": strings.Replace(own.URL, "nats://", "tls://", 1), "ssl": nil}), m)[0], sink.Misconfigured, "unknown_stream")
+	sinktest.Expect(t, send(t, with(map[string]any{"token": "s3cretwrong"}), m)[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, send(t, with(map[string]any{"ssl_cafile": nil}), m)[0], sink.Unavailable, sink.CodeTLS)
+	sinktest.Expect(t, send(t, with(map[string]any{"ssl_certfile": nil, "ssl_keyfile": nil}), m)[0], sink.Unavailable, sink.CodeTLS)
 	other := strings.Replace(own.URL, "127.0.0.1", "localhost", 1)
-	expect(t, send(t, with(map[string]any{"servers": other}), m)[0], sink.Unavailable, sink.CodeTLS)
-	expect(t, send(t, with(map[string]any{"servers": other, "ssl_check_hostname": false}), m)[0], sink.Misconfigured, "unknown_stream")
+	sinktest.Expect(t, send(t, with(map[string]any{"servers": other}), m)[0], sink.Unavailable, sink.CodeTLS)
+	sinktest.Expect(t, send(t, with(map[string]any{"servers": other, "ssl_check_hostname": false}), m)[0], sink.Misconfigured, "unknown_stream")
 }
 
 func TestCheck(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
+	"github.com/waltrigger/waltrigger/pkg/sink/sinktest"
 )
 
 // serviceAccount is the key of an account that nobody knows.
@@ -28,7 +29,7 @@ func serviceAccount(t *testing.T) string {
 		t.Fatal(err)
 	}
 	b, err := json.Marshal(map[string]string{
-		"type": "service_account", "project_id": project, "private_key_id": secret,
+		"type": "service_account", "project_id": project, "private_key_id": sinktest.Secret,
 		"private_key":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 		"client_email": "test@" + project + ".iam.gserviceaccount.com", "client_id": "1", "token_uri": "https://127.0.0.1:1/token",
 	})
@@ -109,16 +110,16 @@ func TestOpenRefusesOtherCredentials(t *testing.T) {
 	} {
 		conn := map[string]any{"project": project, "topic": "sales"}
 		maps.Copy(conn, more)
-		s, err := Kind.Open(t.Context(), conn, env())
+		s, err := Kind.Open(t.Context(), conn, sinktest.Env())
 		if err == nil {
 			// The private key is parsed when it is first used.
-			check1(t, send(t, s.(*Sink), message1("1", "k", "x"))[0], sink.Misconfigured, "not_authorized")
+			sinktest.Expect(t, sinktest.Send(t, s, message1("1", "k", "x"))[0], sink.Misconfigured, "not_authorized")
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 			continue
 		}
-		if e := sink.Classify(err); e.Class != sink.Misconfigured || strings.Contains(err.Error(), secret) {
+		if e := sink.Classify(err); e.Class != sink.Misconfigured || strings.Contains(err.Error(), sinktest.Secret) {
 			t.Errorf("%v: got %v", more, err)
 		}
 	}

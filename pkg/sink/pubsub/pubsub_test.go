@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -38,7 +37,6 @@ func TestMain(m *testing.M) {
 
 const (
 	project = "test-project"
-	secret  = "s3cret"
 )
 
 // server is pstest's, which keeps its messages while the gRPC server before it restarts.
@@ -102,51 +100,8 @@ func (s *server) conn() map[string]any {
 	return map[string]any{"project": project, "topic": "sales", "emulator_host": s.address}
 }
 
-func env() sink.Env {
-	return sink.Env{Dial: (&net.Dialer{}).DialContext, Log: slog.New(slog.DiscardHandler), Version: "test"}
-}
-
-func opened(t *testing.T, conn map[string]any) *Sink {
-	t.Helper()
-	s, err := open(conn, env())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
 func message1(id, key, body string) *sink.Message {
 	return &sink.Message{ID: id, Key: []byte(key), Body: []byte(body), ContentType: "application/json", Signal: "post_save", Model: "myapp.Sale"}
-}
-
-func send(t *testing.T, s *Sink, msgs ...*sink.Message) []error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	errs := s.Send(ctx, msgs)
-	if errs == nil {
-		return make([]error, len(msgs))
-	}
-	for _, err := range errs {
-		if err != nil && (strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "Bearer")) {
-			t.Errorf("the error shows a secret: %v", err)
-		}
-	}
-	return errs
-}
-
-func check1(t *testing.T, err error, class sink.Class, code string) {
-	t.Helper()
-	if err == nil {
-		t.Error("accepted")
-	} else if e := sink.Classify(err); e.Class != class || e.Code != code {
-		t.Errorf("%s %s: %v, want %s %s", e.Class, e.Code, e, class, code)
-	}
 }
 
 func TestConformance(t *testing.T) {
@@ -167,7 +122,7 @@ func TestConformanceWithoutOrderingKeys(t *testing.T) {
 // What cannot be sent fails alone, but nothing of its key follows it in the same Send.
 func TestOneThatCannotBeSent(t *testing.T) {
 	srv := newServer(t)
-	s := opened(t, srv.conn())
+	s := sinktest.Open(t, Kind, srv.conn())
 	large := message1("2", "a", strings.Repeat("x", maxMessage))
 	own := message1("4", "b", "x")
 	own.Headers = []sink.Header{{Name: sink.HeaderEventID, Value: "other"}}
@@ -177,14 +132,14 @@ func TestOneThatCannotBeSent(t *testing.T) {
 	bad.Headers = []sink.Header{{Name: "x", Value: "\xff"}}
 	long := message1("7", "e", "x")
 	long.Headers = []sink.Header{{Name: "x", Value: strings.Repeat("x", maxAttributeValue+1)}}
-	errs := send(t, s, message1("1", "a", "x"), large, message1("3", "a", "x"), own, google, bad, long, message1("8", "f", "x"))
+	errs := sinktest.Send(t, s, message1("1", "a", "x"), large, message1("3", "a", "x"), own, google, bad, long, message1("8", "f", "x"))
 	if errs[0] != nil || errs[7] != nil {
 		t.Errorf("%v, %v", errs[0], errs[7])
 	}
-	check1(t, errs[1], sink.Permanent, "too_large")
-	check1(t, errs[2], sink.Permanent, "held_back")
+	sinktest.Expect(t, errs[1], sink.Permanent, "too_large")
+	sinktest.Expect(t, errs[2], sink.Permanent, "held_back")
 	for _, i := range []int{3, 4, 5, 6} {
-		check1(t, errs[i], sink.Permanent, "header_invalid")
+		sinktest.Expect(t, errs[i], sink.Permanent, "header_invalid")
 	}
 	if n := len(srv.Messages()); n != 2 {
 		t.Errorf("%d messages arrived, want 2", n)
@@ -209,19 +164,19 @@ func refusing(t *testing.T, bad string, requests *atomic.Int32) *server {
 func TestSeveralRequestsOfOneKey(t *testing.T) {
 	var requests atomic.Int32
 	srv := refusing(t, "5", &requests)
-	s := opened(t, srv.conn())
+	s := sinktest.Open(t, Kind, srv.conn())
 	var msgs []*sink.Message
 	for i := range 10 {
 		msgs = append(msgs, message1(fmt.Sprint(i), "k", strings.Repeat("x", 4<<20)))
 	}
-	for i, err := range send(t, s, msgs...) {
+	for i, err := range sinktest.Send(t, s, msgs...) {
 		switch {
 		case i < 5 && err != nil:
 			t.Errorf("message %d: %v", i, err)
 		case i == 5:
-			check1(t, err, sink.Rejected, "invalid_argument")
+			sinktest.Expect(t, err, sink.Rejected, "invalid_argument")
 		case i > 5:
-			check1(t, err, sink.Permanent, "held_back")
+			sinktest.Expect(t, err, sink.Permanent, "held_back")
 		}
 	}
 	// Two messages a request: 0 1, 2 3, 4 5 which is refused, 4, 5.
@@ -234,14 +189,14 @@ func TestSeveralRequestsOfOneKey(t *testing.T) {
 func TestRefusedAmongMessagesWithoutOrder(t *testing.T) {
 	var requests atomic.Int32
 	srv := refusing(t, "700", &requests)
-	s := opened(t, srv.conn())
+	s := sinktest.Open(t, Kind, srv.conn())
 	var msgs []*sink.Message
 	for i := range 1000 {
 		msgs = append(msgs, message1(fmt.Sprint(i), "", "x"))
 	}
-	for i, err := range send(t, s, msgs...) {
+	for i, err := range sinktest.Send(t, s, msgs...) {
 		if i == 700 {
-			check1(t, err, sink.Rejected, "invalid_argument")
+			sinktest.Expect(t, err, sink.Rejected, "invalid_argument")
 		} else if err != nil {
 			t.Fatalf("message %d: %v", i, err)
 		}
@@ -257,12 +212,12 @@ func TestMissingTopicAndItsReturn(t *testing.T) {
 	if _, err := srv.GServer.DeleteTopic(t.Context(), &pubsubpb.DeleteTopicRequest{Topic: name}); err != nil {
 		t.Fatal(err)
 	}
-	s := opened(t, srv.conn())
-	check1(t, send(t, s, message1("1", "k", "x"))[0], sink.Misconfigured, "unknown_topic")
+	s := sinktest.Open(t, Kind, srv.conn())
+	sinktest.Expect(t, sinktest.Send(t, s, message1("1", "k", "x"))[0], sink.Misconfigured, "unknown_topic")
 	if _, err := srv.GServer.CreateTopic(t.Context(), &pubsubpb.Topic{Name: name}); err != nil {
 		t.Fatal(err)
 	}
-	if err := send(t, s, message1("1", "k", "x"))[0]; err != nil {
+	if err := sinktest.Send(t, s, message1("1", "k", "x"))[0]; err != nil {
 		t.Error(err)
 	}
 }
@@ -294,12 +249,12 @@ func TestErrorsOfTheService(t *testing.T) {
 		calls.Add(1)
 		return nil, *answer.Load()
 	}))
-	s := opened(t, srv.conn())
+	s := sinktest.Open(t, Kind, srv.conn())
 	for _, tt := range tests {
 		answer.Store(&tt.answer)
 		calls.Store(0)
-		err := send(t, s, message1("1", "k", "x"))[0]
-		check1(t, err, tt.class, tt.code)
+		err := sinktest.Send(t, s, message1("1", "k", "x"))[0]
+		sinktest.Expect(t, err, tt.class, tt.code)
 		if e := sink.Classify(err); e.RetryAfter != tt.after || len(e.Error()) > 500 {
 			t.Errorf("%v: retry after %v, %d bytes", tt.answer, e.RetryAfter, len(e.Error()))
 		}
@@ -326,13 +281,13 @@ func TestCredentialsAndTLS(t *testing.T) {
 			}
 			return next(ctx, req)
 		}))
-	s := opened(t, map[string]any{"project": project, "topic": "sales", "endpoint": srv.address, "credentials_json": serviceAccount(t)})
-	check1(t, send(t, s, message1("1", "k", "x"))[0], sink.Unavailable, sink.CodeTLS)
-	s.cfg.tls.RootCAs = x509.NewCertPool()
-	s.cfg.tls.RootCAs.AppendCertsFromPEM(files["ca.pem"])
-	if err := send(t, s, message1("1", "k", "x"))[0]; err != nil {
+	s := sinktest.Open(t, Kind, map[string]any{"project": project, "topic": "sales", "endpoint": srv.address, "credentials_json": serviceAccount(t)})
+	sinktest.Expect(t, sinktest.Send(t, s, message1("1", "k", "x"))[0], sink.Unavailable, sink.CodeTLS)
+	s.(*Sink).cfg.tls.RootCAs = x509.NewCertPool()
+	s.(*Sink).cfg.tls.RootCAs.AppendCertsFromPEM(files["ca.pem"])
+	if err := sinktest.Send(t, s, message1("1", "k", "x"))[0]; err != nil {
 		t.Fatal(err)
 	}
 	refuse.Store(true)
-	check1(t, send(t, s, message1("2", "k", "x"))[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, sinktest.Send(t, s, message1("2", "k", "x"))[0], sink.Misconfigured, "not_authorized")
 }

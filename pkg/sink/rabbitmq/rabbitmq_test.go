@@ -3,9 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -131,76 +129,35 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func env() sink.Env {
-	return sink.Env{Dial: (&net.Dialer{}).DialContext, Log: slog.New(slog.DiscardHandler), Version: "test"}
-}
-
-func message(id string, params map[string]string) *sink.Message {
-	return &sink.Message{
-		ID: id, Key: []byte(id), Body: []byte(`{"id":"` + id + `"}`), ContentType: "application/json", Params: params,
-		Signal: "post_save", Model: "myapp.Sale", Committed: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}
-}
-
-// send opens a sink for one Send.
-func send(t *testing.T, conn map[string]any, msgs ...*sink.Message) []error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	s, err := Kind.Open(ctx, conn, env())
-	if err != nil {
-		return sink.All(len(msgs), err)
-	}
-	defer s.Close()
-	if errs := s.Send(ctx, msgs); errs != nil {
-		return errs
-	}
-	return make([]error, len(msgs))
-}
-
-func expect(t *testing.T, err error, class sink.Class, code string) {
-	t.Helper()
-	if err == nil {
-		t.Error("accepted")
-		return
-	}
-	if e := sink.Classify(err); e.Class != class || e.Code != code {
-		t.Errorf("%s %s: %v; want %s %s", e.Class, e.Code, err, class, code)
-	}
-	if strings.Contains(err.Error(), "s3cret") {
-		t.Errorf("the error shows a secret: %v", err)
-	}
-}
-
 func TestRefusals(t *testing.T) {
 	url := brokertest.Server(t, variable)
 	r := declare(t, url, unique("refusals"), amqp.Table{"x-max-length": int32(3), "x-overflow": "reject-publish"})
 	conn := map[string]any{"url": url}
 	to := func(queue string) map[string]string { return map[string]string{"queue": queue} }
 	address := strings.TrimSuffix(url[strings.Index(url, "@")+1:], "/")
-	expect(t, send(t, map[string]any{"url": "amqp://guest:s3cret@" + address}, message("a", to(r.queue)))[0], sink.Misconfigured, "not_authorized")
-	expect(t, send(t, map[string]any{"url": url + "nowhere"}, message("a", to(r.queue)))[0], sink.Misconfigured, "unknown_virtualhost")
-	expect(t, send(t, map[string]any{"host": "127.0.0.1", "port": 1}, message("a", to(r.queue)))[0], sink.Unavailable, sink.CodeRefused)
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, map[string]any{"url": "amqp://guest:s3cret@" + address}, sinktest.Message("a", to(r.queue)))[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, map[string]any{"url": url + "nowhere"}, sinktest.Message("a", to(r.queue)))[0], sink.Misconfigured, "unknown_virtualhost")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, map[string]any{"host": "127.0.0.1", "port": 1}, sinktest.Message("a", to(r.queue)))[0], sink.Unavailable, sink.CodeRefused)
 
-	large := message("large", to(r.queue))
+	large := sinktest.Message("large", to(r.queue))
 	large.Body = make([]byte, 20<<20)
-	long := message("long", to(strings.Repeat("q", 256)))
-	heavy := message("heavy", to(r.queue))
+	long := sinktest.Message("long", to(strings.Repeat("q", 256)))
+	heavy := sinktest.Message("heavy", to(r.queue))
 	heavy.Headers = []sink.Header{{Name: "x", Value: strings.Repeat("x", 200_000)}}
-	errs := send(t, conn, message("a", to(r.queue)), message("b", to(unique("nowhere"))), large, long, heavy,
-		message("c", map[string]string{"exchange": unique("nowhere"), "routing_key": "k"}), message("d", to(r.queue)))
+	errs := sinktest.SendOnce(t, Kind, conn, sinktest.Message("a", to(r.queue)), sinktest.Message("b", to(unique("nowhere"))), large, long, heavy,
+		sinktest.Message("c", map[string]string{"exchange": unique("nowhere"), "routing_key": "k"}), sinktest.Message("d", to(r.queue)))
 	if errs[0] != nil || errs[6] != nil {
 		t.Error(errs[0], errs[6])
 	}
-	expect(t, errs[1], sink.Misconfigured, "unroutable")
-	expect(t, errs[2], sink.Permanent, "too_large")
-	expect(t, errs[3], sink.Permanent, "name_too_long")
-	expect(t, errs[4], sink.Permanent, "invalid_header")
-	expect(t, errs[5], sink.Misconfigured, "unknown_exchange")
+	sinktest.Expect(t, errs[1], sink.Misconfigured, "unroutable")
+	sinktest.Expect(t, errs[2], sink.Permanent, "too_large")
+	sinktest.Expect(t, errs[3], sink.Permanent, "name_too_long")
+	sinktest.Expect(t, errs[4], sink.Permanent, "invalid_header")
+	sinktest.Expect(t, errs[5], sink.Misconfigured, "unknown_exchange")
 	full := false
-	for _, err := range send(t, conn, message("e", to(r.queue)), message("f", to(r.queue)), message("g", to(r.queue)), message("h", to(r.queue))) {
+	for _, err := range sinktest.SendOnce(t, Kind, conn, sinktest.Message("e", to(r.queue)), sinktest.Message("f", to(r.queue)), sinktest.Message("g", to(r.queue)), sinktest.Message("h", to(r.queue))) {
 		if err != nil {
-			expect(t, err, sink.Unavailable, "not_confirmed")
+			sinktest.Expect(t, err, sink.Unavailable, "not_confirmed")
 			full = true
 		}
 	}
@@ -221,12 +178,12 @@ func TestExchange(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	errs := send(t, map[string]any{"url": url}, message("a", map[string]string{"exchange": exchange, "routing_key": "sales.new"}),
-		message("b", map[string]string{"exchange": exchange, "routing_key": "other"}))
+	errs := sinktest.SendOnce(t, Kind, map[string]any{"url": url}, sinktest.Message("a", map[string]string{"exchange": exchange, "routing_key": "sales.new"}),
+		sinktest.Message("b", map[string]string{"exchange": exchange, "routing_key": "other"}))
 	if errs[0] != nil {
 		t.Error(errs[0])
 	}
-	expect(t, errs[1], sink.Misconfigured, "unroutable")
+	sinktest.Expect(t, errs[1], sink.Misconfigured, "unroutable")
 	if got := r.received(t); len(got) != 1 || got[0].ID != "a" || got[0].Headers["event-signal"] != "post_save" ||
 		got[0].Headers["event-content-type"] != "myapp.Sale" || got[0].Headers["event-committed-at"] != "2026-01-02T03:04:05Z" {
 		t.Errorf("got %v", got)
@@ -239,7 +196,7 @@ func TestBlocked(t *testing.T) {
 	brokertest.Server(t, variable)
 	own := brokertest.Start(t, "rabbitmq", "RABBITMQ", nil)
 	r := declare(t, own.URL, unique("blocked"), nil)
-	s, err := Kind.Open(t.Context(), map[string]any{"url": own.URL}, env())
+	s, err := Kind.Open(t.Context(), map[string]any{"url": own.URL}, sinktest.Env())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +204,7 @@ func TestBlocked(t *testing.T) {
 	try := func(id string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if errs := s.Send(ctx, []*sink.Message{message(id, map[string]string{"queue": r.queue})}); errs != nil {
+		if errs := s.Send(ctx, []*sink.Message{sinktest.Message(id, map[string]string{"queue": r.queue})}); errs != nil {
 			return errs[0]
 		}
 		return nil
@@ -279,19 +236,19 @@ func TestTLS(t *testing.T) {
 	files := brokertest.Certificates(t)
 	own := brokertest.Start(t, "rabbitmq", "RABBITMQ", files, "RABBITMQ_TLS=1", "RABBITMQ_CONF=ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true")
 	ca, cert, key := brokertest.File(t, files, "ca.pem"), brokertest.File(t, files, "cert.pem"), brokertest.File(t, files, "key.pem")
-	m := message("m", map[string]string{"queue": "nowhere"})
+	m := sinktest.Message("m", map[string]string{"queue": "nowhere"})
 	full := map[string]any{"url": own.URL, "ssl_options": map[string]any{"cafile": ca, "certfile": cert, "keyfile": key}}
 	// That the queue is missing is said by a server that took the connection.
-	expect(t, send(t, full, m)[0], sink.Misconfigured, "unroutable")
-	expect(t, send(t, map[string]any{"url": own.URL, "ssl_certfile": cert, "ssl_keyfile": key}, m)[0], sink.Unavailable, sink.CodeTLS)
-	if err := send(t, map[string]any{"url": own.URL, "ssl_cafile": ca}, m)[0]; err == nil || sink.Classify(err).Class != sink.Unavailable {
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, full, m)[0], sink.Misconfigured, "unroutable")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, map[string]any{"url": own.URL, "ssl_certfile": cert, "ssl_keyfile": key}, m)[0], sink.Unavailable, sink.CodeTLS)
+	if err := sinktest.SendOnce(t, Kind, map[string]any{"url": own.URL, "ssl_cafile": ca}, m)[0]; err == nil || sink.Classify(err).Class != sink.Unavailable {
 		t.Errorf("without a certificate: %v", err)
 	}
 	other := maps.Clone(full)
 	other["url"] = strings.Replace(own.URL, "127.0.0.1", "localhost", 1)
-	expect(t, send(t, other, m)[0], sink.Unavailable, sink.CodeTLS)
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, other, m)[0], sink.Unavailable, sink.CodeTLS)
 	other["ssl_check_hostname"] = false
-	expect(t, send(t, other, m)[0], sink.Misconfigured, "unroutable")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, other, m)[0], sink.Misconfigured, "unroutable")
 }
 
 func TestCheck(t *testing.T) {

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"net/url"
@@ -78,46 +77,6 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func env() sink.Env {
-	return sink.Env{Dial: (&net.Dialer{}).DialContext, Log: slog.New(slog.DiscardHandler)}
-}
-
-func message(id string, params map[string]string) *sink.Message {
-	return &sink.Message{
-		ID: id, Key: []byte(id), Body: []byte(`{"id":"` + id + `"}`), ContentType: "application/json", Params: params,
-		Signal: "post_save", Model: "myapp.Sale", Committed: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}
-}
-
-// send opens a sink for one Send.
-func send(t *testing.T, conn map[string]any, msgs ...*sink.Message) []error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	s, err := Kind.Open(ctx, conn, env())
-	if err != nil {
-		return sink.All(len(msgs), err)
-	}
-	defer s.Close()
-	if errs := s.Send(ctx, msgs); errs != nil {
-		return errs
-	}
-	return make([]error, len(msgs))
-}
-
-func expect(t *testing.T, err error, class sink.Class, code string) {
-	t.Helper()
-	if err == nil {
-		t.Fatal("accepted")
-	}
-	if e := sink.Classify(err); e.Class != class || e.Code != code {
-		t.Errorf("%s %s: %v; want %s %s", e.Class, e.Code, err, class, code)
-	}
-	if strings.Contains(err.Error(), "s3cret") {
-		t.Errorf("the error shows a secret: %v", err)
-	}
-}
-
 // TestChannel checks what subscribers see: the body alone, in order, each once.
 func TestChannel(t *testing.T) {
 	address := brokertest.Server(t, variable)
@@ -127,7 +86,7 @@ func TestChannel(t *testing.T) {
 	if _, err := sub.Receive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Kind.Open(t.Context(), map[string]any{"url": address}, env())
+	s, err := Kind.Open(t.Context(), map[string]any{"url": address}, sinktest.Env())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +95,7 @@ func TestChannel(t *testing.T) {
 	for i := 0; i < n; i += 100 {
 		var msgs []*sink.Message
 		for j := range 100 {
-			msgs = append(msgs, message(fmt.Sprint(i+j), map[string]string{"channel": channel}))
+			msgs = append(msgs, sinktest.Message(fmt.Sprint(i+j), map[string]string{"channel": channel}))
 		}
 		if errs := s.Send(t.Context(), msgs); errs != nil {
 			t.Fatal(errs)
@@ -152,7 +111,7 @@ func TestChannel(t *testing.T) {
 		}
 	}
 	// Nobody listens: accepted, as the kind promises no more.
-	if err := send(t, map[string]any{"url": address}, message("x", map[string]string{"channel": channel + "-none"}))[0]; err != nil {
+	if err := sinktest.SendOnce(t, Kind, map[string]any{"url": address}, sinktest.Message("x", map[string]string{"channel": channel + "-none"}))[0]; err != nil {
 		t.Error(err)
 	}
 }
@@ -163,12 +122,12 @@ func TestStreamIsTrimmedAndNotMade(t *testing.T) {
 	stream := unique("trim")
 	t.Cleanup(func() { c.Del(context.Background(), stream) })
 	conn := map[string]any{"url": address}
-	expect(t, send(t, conn, message("a", map[string]string{"stream": stream, "nomkstream": "true"}))[0], sink.Misconfigured, "unknown_stream")
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, conn, sinktest.Message("a", map[string]string{"stream": stream, "nomkstream": "true"}))[0], sink.Misconfigured, "unknown_stream")
 	var msgs []*sink.Message
 	for i := range 500 {
-		msgs = append(msgs, message(fmt.Sprint(i), map[string]string{"stream": stream, "maxlen": "100"}))
+		msgs = append(msgs, sinktest.Message(fmt.Sprint(i), map[string]string{"stream": stream, "maxlen": "100"}))
 	}
-	for _, err := range send(t, conn, msgs...) {
+	for _, err := range sinktest.SendOnce(t, Kind, conn, msgs...) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,9 +155,9 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	params := map[string]string{"stream": stream}
-	large := message("large", params)
+	large := sinktest.Message("large", params)
 	large.Body = make([]byte, 3<<20)
-	small := message("small", params)
+	small := sinktest.Message("small", params)
 	for name, tt := range map[string]struct {
 		conn   map[string]any
 		params map[string]string
@@ -216,11 +175,13 @@ func TestRefusals(t *testing.T) {
 		"not a cluster":        {map[string]any{"url": address, "cluster": true}, params, sink.Misconfigured, "configuration"},
 		"details that are bad": {map[string]any{"url": "redis://:s3cret@h:x"}, params, sink.Misconfigured, "configuration"},
 	} {
-		t.Run(name, func(t *testing.T) { expect(t, send(t, tt.conn, message("m", tt.params))[0], tt.class, tt.code) })
+		t.Run(name, func(t *testing.T) {
+			sinktest.Expect(t, sinktest.SendOnce(t, Kind, tt.conn, sinktest.Message("m", tt.params))[0], tt.class, tt.code)
+		})
 	}
 	t.Run("too large", func(t *testing.T) {
-		errs := send(t, map[string]any{"url": own.URL, "password": "s3cret"}, small, large)
-		expect(t, errs[1], sink.Permanent, "too_large")
+		errs := sinktest.SendOnce(t, Kind, map[string]any{"url": own.URL, "password": "s3cret"}, small, large)
+		sinktest.Expect(t, errs[1], sink.Permanent, "too_large")
 		if errs[0] != nil {
 			t.Error(errs[0])
 		}
@@ -229,7 +190,7 @@ func TestRefusals(t *testing.T) {
 		full := client(t, strings.Replace(own.URL, "redis://", "redis://:s3cret@", 1))
 		full.ConfigSet(t.Context(), "maxmemory", "1")
 		defer full.ConfigSet(t.Context(), "maxmemory", "0")
-		expect(t, send(t, map[string]any{"url": own.URL, "password": "s3cret"}, small)[0], sink.Unavailable, "out_of_memory")
+		sinktest.Expect(t, sinktest.SendOnce(t, Kind, map[string]any{"url": own.URL, "password": "s3cret"}, small)[0], sink.Unavailable, "out_of_memory")
 	})
 }
 
@@ -238,9 +199,9 @@ func TestTLS(t *testing.T) {
 	files := brokertest.Certificates(t)
 	own := brokertest.Start(t, "redis", "REDIS", files, "REDIS_TLS=1", "REDIS_ARGS=--requirepass s3cret")
 	ca, cert, key := brokertest.File(t, files, "ca.pem"), brokertest.File(t, files, "cert.pem"), brokertest.File(t, files, "key.pem")
-	m := message("m", map[string]string{"stream": unique("tls")})
+	m := sinktest.Message("m", map[string]string{"stream": unique("tls")})
 	full := map[string]any{"url": own.URL, "password": "s3cret", "ssl_ca_certs": ca, "ssl_certfile": cert, "ssl_keyfile": key}
-	if err := send(t, full, m)[0]; err != nil {
+	if err := sinktest.SendOnce(t, Kind, full, m)[0]; err != nil {
 		t.Error(err)
 	}
 	without := func(names ...string) map[string]any {
@@ -250,15 +211,15 @@ func TestTLS(t *testing.T) {
 		}
 		return c
 	}
-	expect(t, send(t, without("ssl_ca_certs"), m)[0], sink.Unavailable, sink.CodeTLS)
-	if err := send(t, without("ssl_certfile", "ssl_keyfile"), m)[0]; err == nil || sink.Classify(err).Class != sink.Unavailable {
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, without("ssl_ca_certs"), m)[0], sink.Unavailable, sink.CodeTLS)
+	if err := sinktest.SendOnce(t, Kind, without("ssl_certfile", "ssl_keyfile"), m)[0]; err == nil || sink.Classify(err).Class != sink.Unavailable {
 		t.Errorf("without a certificate: %v", err)
 	}
 	other := without()
 	other["url"] = strings.Replace(own.URL, "127.0.0.1", "localhost", 1)
-	expect(t, send(t, other, m)[0], sink.Unavailable, sink.CodeTLS)
+	sinktest.Expect(t, sinktest.SendOnce(t, Kind, other, m)[0], sink.Unavailable, sink.CodeTLS)
 	other["ssl_check_hostname"] = false
-	if err := send(t, other, m)[0]; err != nil {
+	if err := sinktest.SendOnce(t, Kind, other, m)[0]; err != nil {
 		t.Error(err)
 	}
 }
@@ -293,7 +254,7 @@ func TestCluster(t *testing.T) {
 	}
 	var mu sync.Mutex
 	dialled := map[string]bool{}
-	e := env()
+	e := sinktest.Env()
 	e.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		mu.Lock()
 		dialled[address] = true
@@ -304,7 +265,7 @@ func TestCluster(t *testing.T) {
 	must(err)
 	var msgs []*sink.Message
 	for i := range 100 {
-		msgs = append(msgs, message(fmt.Sprint(i), map[string]string{"stream": fmt.Sprintf("stream-%d", i)}))
+		msgs = append(msgs, sinktest.Message(fmt.Sprint(i), map[string]string{"stream": fmt.Sprintf("stream-%d", i)}))
 	}
 	errs := s.Send(ctx, msgs)
 	must(s.Close())
@@ -319,9 +280,9 @@ func TestCluster(t *testing.T) {
 	}
 	// Told to speak to one node alone, it is sent to the other, and does not follow.
 	moved := 0
-	for _, err := range send(t, map[string]any{"url": a.URL}, msgs...) {
+	for _, err := range sinktest.SendOnce(t, Kind, map[string]any{"url": a.URL}, msgs...) {
 		if err != nil {
-			expect(t, err, sink.Misconfigured, "configuration")
+			sinktest.Expect(t, err, sink.Misconfigured, "configuration")
 			moved++
 		}
 	}

@@ -1,11 +1,9 @@
 package sns
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	client "github.com/aws/aws-sdk-go-v2/service/sns"
@@ -57,7 +55,7 @@ func TestConformance(t *testing.T) {
 			arn, q := topic(t, endpoint, fifo)
 			sinktest.Run(t, sinktest.Harness{
 				Kind: Kind, Conn: awstest.Conn(endpoint), Params: map[string]string{"topic_arn": arn},
-				Received: q.Received, Key: fifo, Secrets: []string{awstest.Secret}, MaxBody: 200 << 10,
+				Received: q.Received, Key: fifo, Secrets: []string{sinktest.Secret}, MaxBody: 200 << 10,
 				Refused: awstest.Refused, FilledHeaders: true, Each: 8,
 			})
 			deleteTopic(t, endpoint, arn)
@@ -66,49 +64,10 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func opened(t *testing.T, endpoint string) *Sink {
-	t.Helper()
-	s, err := open(t.Context(), awstest.Conn(endpoint), awstest.Env())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func send(t *testing.T, s *Sink, msgs ...*sink.Message) []error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	errs := s.Send(ctx, msgs)
-	if errs == nil {
-		return make([]error, len(msgs))
-	}
-	for _, err := range errs {
-		if err != nil && strings.Contains(err.Error(), awstest.Secret) {
-			t.Errorf("the error shows a secret: %v", err)
-		}
-	}
-	return errs
-}
-
-func check1(t *testing.T, err error, class sink.Class, code string) {
-	t.Helper()
-	if err == nil {
-		t.Error("accepted")
-	} else if e := sink.Classify(err); e.Class != class || e.Code != code {
-		t.Errorf("%s %s: %v, want %s %s", e.Class, e.Code, e, class, code)
-	}
-}
-
 func TestBatchOfTenWithBadOnesAmongThem(t *testing.T) {
 	endpoint := awstest.Endpoint(t)
 	arn, q := topic(t, endpoint, true)
-	s := opened(t, endpoint)
+	s := sinktest.Open(t, Kind, awstest.Conn(endpoint))
 	var msgs []*sink.Message
 	for i := range 10 {
 		msgs = append(msgs, awstest.Message(fmt.Sprintf("id%d", i), fmt.Sprintf("key%d", i), strings.Repeat("x", 60<<10), map[string]string{"topic_arn": arn, "subject": "A sale"}))
@@ -125,9 +84,9 @@ func TestBatchOfTenWithBadOnesAmongThem(t *testing.T) {
 		2: {sink.Permanent, "too_large"}, 4: {sink.Permanent, "body_invalid"}, 6: {sink.Permanent, "topic_invalid"},
 		7: {sink.Misconfigured, "not_found"}, 8: {sink.Permanent, "header_invalid"},
 	}
-	for i, err := range send(t, s, msgs...) {
+	for i, err := range sinktest.Send(t, s, msgs...) {
 		if w, bad := want[i]; bad {
-			check1(t, err, w.class, w.code)
+			sinktest.Expect(t, err, w.class, w.code)
 		} else if err != nil {
 			t.Errorf("message %d: %v", i, err)
 		}
@@ -143,23 +102,23 @@ func TestBatchOfTenWithBadOnesAmongThem(t *testing.T) {
 	}
 	q.Delete(t)
 	deleteTopic(t, endpoint, arn)
-	check1(t, send(t, s, msgs[0])[0], sink.Misconfigured, "not_found")
+	sinktest.Expect(t, sinktest.Send(t, s, msgs[0])[0], sink.Misconfigured, "not_found")
 }
 
 // Moto keeps nothing over a restart, so the topic is missed until it is there again.
 func TestRestart(t *testing.T) {
 	server := awstest.Own(t)
 	arn, _ := topic(t, server.URL, false)
-	s := opened(t, server.URL)
+	s := sinktest.Open(t, Kind, awstest.Conn(server.URL))
 	m := awstest.Message("1", "k", "x", map[string]string{"topic_arn": arn})
-	if err := send(t, s, m)[0]; err != nil {
+	if err := sinktest.Send(t, s, m)[0]; err != nil {
 		t.Fatal(err)
 	}
-	server.Restart(t, func() { check1(t, send(t, s, m)[0], sink.Unavailable, sink.CodeRefused) })
-	check1(t, send(t, s, m)[0], sink.Misconfigured, "not_found")
+	server.Restart(t, func() { sinktest.Expect(t, sinktest.Send(t, s, m)[0], sink.Unavailable, sink.CodeRefused) })
+	sinktest.Expect(t, sinktest.Send(t, s, m)[0], sink.Misconfigured, "not_found")
 	arn, q := topic(t, server.URL, false)
 	m.Params = map[string]string{"topic_arn": arn}
-	if err := send(t, s, m)[0]; err != nil {
+	if err := sinktest.Send(t, s, m)[0]; err != nil {
 		t.Error(err)
 	}
 	if n := len(q.Messages(t)); n != 1 {
@@ -169,9 +128,9 @@ func TestRestart(t *testing.T) {
 
 func TestWrongCredentials(t *testing.T) {
 	server := awstest.Own(t, "INITIAL_NO_AUTH_ACTION_COUNT=0")
-	s := opened(t, server.URL)
+	s := sinktest.Open(t, Kind, awstest.Conn(server.URL))
 	m := awstest.Message("1", "k", "x", map[string]string{"topic_arn": "arn:aws:sns:us-east-1:123456789012:x"})
-	check1(t, send(t, s, m)[0], sink.Misconfigured, "not_authorized")
+	sinktest.Expect(t, sinktest.Send(t, s, m)[0], sink.Misconfigured, "not_authorized")
 }
 
 func TestCheck(t *testing.T) {

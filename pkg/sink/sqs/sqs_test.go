@@ -1,13 +1,11 @@
 package sqs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -30,50 +28,10 @@ func TestConformance(t *testing.T) {
 			defer q.Delete(t)
 			sinktest.Run(t, sinktest.Harness{
 				Kind: Kind, Conn: awstest.Conn(endpoint), Params: map[string]string{"queue_name": name},
-				Received: q.Received, Key: fifo, Secrets: []string{awstest.Secret}, MaxBody: 1 << 19,
+				Received: q.Received, Key: fifo, Secrets: []string{sinktest.Secret}, MaxBody: 1 << 19,
 				Refused: awstest.Refused, FilledHeaders: true, Each: 12,
 			})
 		})
-	}
-}
-
-// opened returns a sink that may connect to all; it is closed with the test.
-func opened(t *testing.T, endpoint string) *Sink {
-	t.Helper()
-	s, err := open(t.Context(), awstest.Conn(endpoint), awstest.Env())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func send(t *testing.T, s *Sink, msgs ...*sink.Message) []error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	errs := s.Send(ctx, msgs)
-	if errs == nil {
-		return make([]error, len(msgs))
-	}
-	for _, err := range errs {
-		if err != nil && strings.Contains(err.Error(), awstest.Secret) {
-			t.Errorf("the error shows a secret: %v", err)
-		}
-	}
-	return errs
-}
-
-func check1(t *testing.T, err error, class sink.Class, code string) {
-	t.Helper()
-	if err == nil {
-		t.Error("accepted")
-	} else if e := sink.Classify(err); e.Class != class || e.Code != code {
-		t.Errorf("%s %s: %v, want %s %s", e.Class, e.Code, e, class, code)
 	}
 }
 
@@ -82,7 +40,7 @@ func TestBatchOfTenWithBadOnesAmongThem(t *testing.T) {
 	name := awstest.Name(true)
 	q := awstest.NewQueue(t, endpoint, name)
 	defer q.Delete(t)
-	s := opened(t, endpoint)
+	s := sinktest.Open(t, Kind, awstest.Conn(endpoint))
 	params := map[string]string{"queue_url": q.URL}
 	var msgs []*sink.Message
 	for i := range 10 {
@@ -96,14 +54,14 @@ func TestBatchOfTenWithBadOnesAmongThem(t *testing.T) {
 		msgs[8].Headers[i] = sink.Header{Name: fmt.Sprint("n", i), Value: "v"}
 	}
 	codes := map[int]string{2: "too_large", 4: "body_invalid", 6: "header_invalid", 8: "header_invalid"}
-	for i, err := range send(t, s, msgs...) {
+	for i, err := range sinktest.Send(t, s, msgs...) {
 		if code, bad := codes[i]; bad {
-			check1(t, err, sink.Permanent, code)
+			sinktest.Expect(t, err, sink.Permanent, code)
 		} else if err != nil {
 			t.Errorf("message %d: %v", i, err)
 		}
 	}
-	if err := send(t, s, msgs[0])[0]; err != nil { // a redelivery, which the queue drops
+	if err := sinktest.Send(t, s, msgs[0])[0]; err != nil { // a redelivery, which the queue drops
 		t.Error(err)
 	}
 	got := q.Messages(t)
@@ -120,18 +78,18 @@ func TestBatchOfTenWithBadOnesAmongThem(t *testing.T) {
 
 func TestMissingQueueAndItsReturn(t *testing.T) {
 	endpoint := awstest.Endpoint(t)
-	s := opened(t, endpoint)
+	s := sinktest.Open(t, Kind, awstest.Conn(endpoint))
 	name := awstest.Name(false)
 	byName := awstest.Message("1", "k", "x", map[string]string{"queue_name": name})
-	check1(t, send(t, s, byName)[0], sink.Misconfigured, "not_found")
+	sinktest.Expect(t, sinktest.Send(t, s, byName)[0], sink.Misconfigured, "not_found")
 	q := awstest.NewQueue(t, endpoint, name)
-	if err := send(t, s, byName)[0]; err != nil {
+	if err := sinktest.Send(t, s, byName)[0]; err != nil {
 		t.Error(err)
 	}
 	q.Delete(t)
-	check1(t, send(t, s, byName)[0], sink.Misconfigured, "not_found")
-	check1(t, send(t, s, awstest.Message("2", "k", "x", map[string]string{"queue_url": q.URL}))[0], sink.Misconfigured, "not_found")
-	if len(s.urls) != 0 {
+	sinktest.Expect(t, sinktest.Send(t, s, byName)[0], sink.Misconfigured, "not_found")
+	sinktest.Expect(t, sinktest.Send(t, s, awstest.Message("2", "k", "x", map[string]string{"queue_url": q.URL}))[0], sink.Misconfigured, "not_found")
+	if len(s.(*Sink).urls) != 0 {
 		t.Error("the URL of a queue that is gone is still known")
 	}
 }
@@ -142,8 +100,8 @@ func TestQueuesOfOneSend(t *testing.T) {
 	a, b := awstest.NewQueue(t, endpoint, awstest.Name(false)), awstest.NewQueue(t, endpoint, awstest.Name(false))
 	defer a.Delete(t)
 	defer b.Delete(t)
-	s := opened(t, endpoint)
-	errs := send(t, s,
+	s := sinktest.Open(t, Kind, awstest.Conn(endpoint))
+	errs := sinktest.Send(t, s,
 		awstest.Message("1", "k1", "x", map[string]string{"queue_url": a.URL}),
 		awstest.Message("2", "k2", "x", map[string]string{"queue_url": a.URL + "-none"}),
 		awstest.Message("3", "k3", "x", map[string]string{"queue_url": b.URL}),
@@ -152,9 +110,9 @@ func TestQueuesOfOneSend(t *testing.T) {
 	if errs[0] != nil || errs[2] != nil {
 		t.Errorf("%v, %v", errs[0], errs[2])
 	}
-	check1(t, errs[1], sink.Misconfigured, "not_found")
-	check1(t, errs[3], sink.Permanent, "queue_invalid")
-	check1(t, errs[4], sink.Permanent, "queue_invalid")
+	sinktest.Expect(t, errs[1], sink.Misconfigured, "not_found")
+	sinktest.Expect(t, errs[3], sink.Permanent, "queue_invalid")
+	sinktest.Expect(t, errs[4], sink.Permanent, "queue_invalid")
 	if len(a.Messages(t)) != 1 || len(b.Messages(t)) != 1 {
 		t.Error("a message is in the wrong queue")
 	}
@@ -165,15 +123,15 @@ func TestRestart(t *testing.T) {
 	server := awstest.Own(t)
 	name := awstest.Name(false)
 	awstest.NewQueue(t, server.URL, name)
-	s := opened(t, server.URL)
+	s := sinktest.Open(t, Kind, awstest.Conn(server.URL))
 	m := awstest.Message("1", "k", "x", map[string]string{"queue_name": name})
-	if err := send(t, s, m)[0]; err != nil {
+	if err := sinktest.Send(t, s, m)[0]; err != nil {
 		t.Fatal(err)
 	}
-	server.Restart(t, func() { check1(t, send(t, s, m)[0], sink.Unavailable, sink.CodeRefused) })
-	check1(t, send(t, s, m)[0], sink.Misconfigured, "not_found")
+	server.Restart(t, func() { sinktest.Expect(t, sinktest.Send(t, s, m)[0], sink.Unavailable, sink.CodeRefused) })
+	sinktest.Expect(t, sinktest.Send(t, s, m)[0], sink.Misconfigured, "not_found")
 	q := awstest.NewQueue(t, server.URL, name)
-	if err := send(t, s, m)[0]; err != nil {
+	if err := sinktest.Send(t, s, m)[0]; err != nil {
 		t.Error(err)
 	}
 	if n := len(q.Messages(t)); n != 1 {
@@ -183,9 +141,9 @@ func TestRestart(t *testing.T) {
 
 func TestWrongCredentials(t *testing.T) {
 	server := awstest.Own(t, "INITIAL_NO_AUTH_ACTION_COUNT=0")
-	s := opened(t, server.URL)
+	s := sinktest.Open(t, Kind, awstest.Conn(server.URL))
 	for _, params := range []map[string]string{{"queue_name": "x"}, {"queue_url": server.URL + "/123456789012/x"}} {
-		check1(t, send(t, s, awstest.Message("1", "k", "x", params))[0], sink.Misconfigured, "not_authorized")
+		sinktest.Expect(t, sinktest.Send(t, s, awstest.Message("1", "k", "x", params))[0], sink.Misconfigured, "not_authorized")
 	}
 }
 
@@ -227,12 +185,12 @@ func TestCheck(t *testing.T) {
 }
 
 func TestOpenRefusesWhatIsWrong(t *testing.T) {
-	_, err := Kind.Open(t.Context(), map[string]any{"region": "Europe"}, awstest.Env())
+	_, err := Kind.Open(t.Context(), map[string]any{"region": "Europe"}, sinktest.Env())
 	var e *sink.Error
 	if !errors.As(err, &e) || e.Class != sink.Misconfigured {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Kind.Open(t.Context(), map[string]any{}, awstest.Env()); err == nil || !strings.Contains(err.Error(), "region") {
+	if _, err := Kind.Open(t.Context(), map[string]any{}, sinktest.Env()); err == nil || !strings.Contains(err.Error(), "region") {
 		t.Errorf("got %v, with AWS_REGION %q", err, os.Getenv("AWS_REGION"))
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -22,9 +20,6 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/sink/brokertest"
 	"github.com/waltrigger/waltrigger/pkg/sink/sinktest"
 )
-
-// Secret is part of the secrets in Conn.
-const Secret = "s3cret"
 
 // Alone makes the SDK read no settings of the machine and of whoever runs the tests; for
 // TestMain, before any test.
@@ -54,20 +49,15 @@ func Own(t testing.TB, env ...string) *brokertest.Own {
 // Conn are connection details for an end point.
 func Conn(endpoint string) map[string]any {
 	return map[string]any{
-		"endpoint_url": endpoint, "region": "us-east-1", "aws_access_key_id": "AKIATEST", "aws_secret_access_key": Secret + "-key",
-		"aws_session_token": Secret + "-token/+=",
+		"endpoint_url": endpoint, "region": "us-east-1", "aws_access_key_id": "AKIATEST", "aws_secret_access_key": sinktest.Secret + "-key",
+		"aws_session_token": sinktest.Secret + "-token/+=",
 	}
-}
-
-// Env is that of a sink that may connect to all.
-func Env() sink.Env {
-	return sink.Env{Dial: (&net.Dialer{}).DialContext, Log: slog.New(slog.DiscardHandler), Version: "test"}
 }
 
 // Session is a client's way to the end point, as a test has it.
 func Session(t testing.TB, endpoint string) *aws.Session {
 	t.Helper()
-	s, err := aws.Open(context.Background(), Conn(endpoint), Env())
+	s, err := aws.Open(context.Background(), Conn(endpoint), sinktest.Env())
 	if err != nil {
 		t.Fatal(err)
 	}
