@@ -216,7 +216,7 @@ func (d *Deliverer) amended(a *Amended) {
 		}
 	}
 	q.m.parked.Set(float64(l.rows))
-	if held {
+	if held || q.waiting > len(l.loaded) { // what was retried may have to be followed by what is in memory alone
 		q.spill()
 		return
 	}

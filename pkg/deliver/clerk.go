@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -157,6 +158,9 @@ func (c *clerk) run() {
 		notes := c.notes
 		if len(notes) > maxNotes {
 			notes = notes[:maxNotes:maxNotes]
+		}
+		if i := slices.IndexFunc(notes, func(n note) bool { return n.what == bury || n.what == free }); i >= 0 {
+			notes = notes[: i+1 : i+1] // what came later is not meant
 		}
 		c.notes = c.notes[len(notes):]
 		if len(c.notes) == 0 {
@@ -356,7 +360,7 @@ func (c *clerk) sweep(q *Destination) {
 		time.AfterFunc(time.Second, func() {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			q.sweep()
+			q.resweep() // what was picked is noted as staying
 		})
 	}
 }

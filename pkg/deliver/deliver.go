@@ -246,6 +246,25 @@ func (d *Deliverer) relieve() {
 	}
 }
 
+// ParkAfter is how long something may hold up the account of the log before Unpin is to be
+// called.
+func (d *Deliverer) ParkAfter() time.Duration { return d.cfg.Park.After }
+
+// Unpin parks what waits for the destinations that have a delivery of entry in memory, so
+// that account goes on: whatever keeps that delivery from being accepted, the database
+// keeps its log for it, and other destinations wait for it once the window is full.
+func (d *Deliverer) Unpin(account Ledger, entry uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, q := range d.destinations {
+		q.mu.Lock()
+		if q.lanes.any(q.ready.head, q.delayed, func(dl *Delivery) bool { return dl.Ledger == account && dl.Entry == entry }) {
+			q.spill()
+		}
+		q.mu.Unlock()
+	}
+}
+
 // Status is a snapshot of a destination.
 type Status struct {
 	ID       string

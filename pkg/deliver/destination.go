@@ -37,6 +37,7 @@ type Destination struct {
 	host      *host // nil = none
 	hostName  string
 	slow      slowness
+	restAt    time.Time // the rate limit has nothing left before
 	accepted  uint64    // in all
 	succeeded time.Time // the last time
 }
@@ -81,7 +82,7 @@ func (q *Destination) setTarget(t Target) {
 	q.target, q.limits = t, t.Limits()
 	q.d.join(q, t.Host())
 	q.limit = q.maxWorkers()
-	q.rate = nil
+	q.rate, q.restAt = nil, time.Time{}
 	if q.limits.Rate > 0 {
 		q.rate = rate.NewLimiter(rate.Limit(q.limits.Rate), max(int(q.limits.Rate/10), 1))
 	}
@@ -193,7 +194,7 @@ func (q *Destination) leave(d *Delivery) {
 
 // dispatch starts workers for what is ready; q.mu is held.
 func (q *Destination) dispatch() {
-	if q.closed || q.ready.head == nil || q.limits.Paused || q.holds() {
+	if q.closed || q.ready.head == nil || q.limits.Paused || time.Now().Before(q.restAt) || q.holds() {
 		return
 	}
 	// One worker more at a time: it takes what is ready and, while there is more than
@@ -305,6 +306,7 @@ func (q *Destination) allowed() bool {
 	}
 	r.Cancel()
 	if q.workers <= 1 { // the others come back by themselves
+		q.restAt = time.Now().Add(wait)
 		q.wakeAfter(wait)
 	}
 	return false
@@ -315,10 +317,11 @@ func (q *Destination) allowed() bool {
 func (q *Destination) busy() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.delayed) > 0 || !q.retryAt.IsZero() || q.limits.Paused {
+	rests := time.Now().Before(q.restAt)
+	if len(q.delayed) > 0 || !q.retryAt.IsZero() || q.limits.Paused || rests {
 		q.spill()
 	}
-	return q.workers > 0 || q.ready.head != nil && q.retryAt.IsZero() && !q.closed
+	return q.workers > 0 || q.ready.head != nil && q.retryAt.IsZero() && !rests && !q.closed
 }
 
 // stop starts nothing more; q.mu is held.

@@ -182,6 +182,34 @@ func (l *lanes) cut(d *Delivery) (behind []*Delivery, ok bool) {
 	return behind, true
 }
 
+// any reports whether is is true of something that is in lanes, lists or timers, or being
+// sent.
+func (l *lanes) any(ready *Delivery, delayed map[*Delivery]*time.Timer, is func(*Delivery) bool) bool {
+	for _, ln := range l.byHash {
+		for k := ln.head; k != nil; k = k.next {
+			if !k.d.finished && is(k.d) {
+				return true
+			}
+		}
+	}
+	for _, b := range l.barriers {
+		if is(b.d) || slices.ContainsFunc(b.behind, is) {
+			return true
+		}
+	}
+	for d := ready; d != nil; d = d.next { // some have no lane
+		if is(d) {
+			return true
+		}
+	}
+	for d := range delayed {
+		if is(d) {
+			return true
+		}
+	}
+	return false
+}
+
 // clear takes out all that is in lanes, lists and timers and not being sent. It returns
 // everything in the order of its ids.
 func (l *lanes) clear(ready *fifo, delayed map[*Delivery]*time.Timer) []*Delivery {

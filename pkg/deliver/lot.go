@@ -249,9 +249,15 @@ func (q *Destination) wakeAt(at time.Time) {
 
 // sweep has the clerk load rows if there may be some and there is room; q.mu is held.
 func (q *Destination) sweep() {
-	if q.lot.sweeping && !q.lot.queued && q.wants() > 0 {
-		q.lot.queued = true
+	switch l := &q.lot; {
+	case !l.sweeping || l.queued:
+	case q.wants() > 0:
+		l.queued = true
 		q.d.clerk.load(q)
+	case l.closing: // it is not at its end after all
+		if l.closing = false; q.blocked {
+			q.unblock()
+		}
 	}
 }
 

@@ -118,7 +118,7 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time) {
 	}
 	wait := q.failure(err, began)
 	if wait == 0 {
-		q.delay(d, q.d.cfg.Backoff.after(d.Attempts, q.d.cfg.Backoff.Probe))
+		q.delay(d, q.d.cfg.Backoff.probe(d.Attempts))
 	} else {
 		q.hold(wait, err.Code)
 		q.ready.unshift(d)

@@ -207,7 +207,7 @@ func (r *renderer) renderWhole(ctx context.Context, dl *deliver.Delivery, t *tri
 	if m.Body, m.ContentType, err = t.FetchBody(ctx, nil, &r.event); err != nil {
 		return err
 	}
-	if t.OrderingKey != nil && dl.Table == anyTable && !dl.Barrier {
+	if t.OrderingKey != nil && dl.Table == anyTable && r.event.Change.Op != change.Truncate {
 		if m.Key, err = t.OrderingKey.Append(nil, &r.event); err != nil {
 			return err
 		}

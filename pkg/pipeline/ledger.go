@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 )
@@ -31,7 +32,13 @@ type Ledger struct {
 	waiting bool
 	events  uint64 // entries with deliveries between head and tail
 	stopped atomic.Bool
+	// stuck is called with the oldest entry that is not finished, as often as somebody has
+	// waited for patience while nothing was finished. Nil: nobody cares.
+	stuck func(entry uint64)
 }
+
+// patience is how long a full window is waited for before somebody is told.
+const patience = 200 * time.Millisecond
 
 type entry struct {
 	tx      *change.Tx
@@ -71,12 +78,10 @@ func (l *Ledger) add(ctx context.Context, e entry) (uint64, error) {
 	}
 	for l.tail-l.kept == uint64(len(l.ring)) {
 		l.waiting = true
-		room := l.room
+		room, head := l.room, l.head
 		l.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return 0, ctx.Err()
+		if err := l.await(ctx, room, head); err != nil {
+			return 0, err
 		}
 		l.mu.Lock()
 	}
@@ -88,6 +93,29 @@ func (l *Ledger) add(ctx context.Context, e entry) (uint64, error) {
 	}
 	l.mu.Unlock()
 	return n, nil
+}
+
+// await waits for room to be closed, but no longer than for patience.
+func (l *Ledger) await(ctx context.Context, room <-chan struct{}, head uint64) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-room:
+	case <-timer.C:
+		if now, open := l.Head(); open && now == head && l.stuck != nil {
+			l.stuck(head)
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// Head is the oldest entry that is not finished, if there is one.
+func (l *Ledger) Head() (entry uint64, open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head, l.tail > l.head
 }
 
 // merge passes e, if it has no deliveries, where all before it is done, or else puts it in

@@ -14,7 +14,8 @@ import (
 )
 
 // order gives a delivery its key and lanes.
-func (r *renderer) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
+func (r *renderer) order(dl *deliver.Delivery, pl *plan, h *hit) error {
+	t, c := h.Trigger, h.c
 	switch {
 	case t.Trigger.Ordering == trigger.OrderNone:
 		return nil
@@ -23,7 +24,7 @@ func (r *renderer) order(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c 
 		dl.Message.Key = []byte(r.event.Source) // one key, or a broker spreads them over its partitions
 		return nil
 	case t.OrderingKey != nil:
-		return r.orderByTemplate(dl, pl, t, c)
+		return r.orderByTemplate(dl, pl, h)
 	}
 	dl.Table = pl.table
 	if c.Op == change.Truncate || !keyKnown(c.Table, c.Row()) { // all rows, or it may be any
@@ -67,16 +68,21 @@ func (pl *plan) rowOf(c *change.Change) deliver.Row {
 // the same lane in all of them.
 const anyTable = 1
 
-func (r *renderer) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Compiled, c *change.Change) error {
+func (r *renderer) orderByTemplate(dl *deliver.Delivery, pl *plan, h *hit) error {
+	t, c := h.Trigger, h.c
 	dl.Table = anyTable
-	if c.Op == change.Truncate {
+	if c.Op == change.Truncate || h.err != nil && !tellsKey(t, c) { // it may be any key
 		dl.Message.Key, dl.Barrier = pl.name, true
 		return nil
 	}
 	key, err := t.OrderingKey.Append(nil, &r.event)
+	if err != nil {
+		dl.Message.Key, dl.Barrier = pl.name, true
+		return err
+	}
 	dl.Message.Key = key
 	dl.NLane, dl.Lanes[0] = 1, lane(anyTable, key)
-	if err != nil || c.Op != change.Update || c.Image != change.ImageFull {
+	if c.Op != change.Update || c.Image != change.ImageFull {
 		return err
 	}
 	old := *c
@@ -88,6 +94,31 @@ func (r *renderer) orderByTemplate(dl *deliver.Delivery, pl *plan, t *trigger.Co
 		dl.NLane, dl.Lanes[1] = 2, lane(anyTable, before)
 	}
 	return err
+}
+
+// tellsKey reports whether the ordering key can be told from what c holds, although its
+// event cannot be rendered yet.
+func tellsKey(t *trigger.Compiled, c *change.Change) bool {
+	for _, p := range t.KeyPaths {
+		switch p.Names[0] {
+		case "instance", "before", "after":
+		default:
+			continue
+		}
+		if len(p.Names) != 2 {
+			return false
+		}
+		if p.Names[1] == "pk" {
+			if !keyKnown(c.Table, c.Row()) {
+				return false
+			}
+			continue
+		}
+		if i := c.Table.Lookup(p.Names[1]); i < 0 || c.Row()[i].Kind == change.Missing {
+			return false
+		}
+	}
+	return true
 }
 
 // keyKnown reports whether the log holds the whole key of row.

@@ -80,6 +80,7 @@ type Pipeline struct {
 	ledger *Ledger
 	view   atomic.Pointer[View]
 	saved  atomic.Bool // the last attempt to save succeeded
+	pinned pin         // of the goroutine that saves
 
 	// Of the goroutine that matches.
 	planned *View
@@ -112,6 +113,7 @@ func New(name string, cfg Config, src source.Source, rel Relations, state source
 		state: state, ledger: NewLedger(state.Mark, cfg.Window),
 		parts: make(chan told), matched: make(chan struct{}), ended: make(chan struct{}),
 	}
+	p.ledger.stuck = func(entry uint64) { p.deliver.Unpin(p.ledger, entry) }
 	p.within = state.Mark.Tx != "" // the rest of it comes first
 	p.view.Store(&View{Set: trigger.NewSet(nil)})
 	p.saved.Store(true)
@@ -390,6 +392,7 @@ func (p *Pipeline) save(ctx context.Context) {
 			return
 		case <-p.ledger.Due():
 		case <-tick.C:
+			p.unpin()
 		}
 		if err := p.saveMark(ctx); err != nil && ctx.Err() == nil {
 			if p.saved.Swap(false) {
@@ -400,6 +403,27 @@ func (p *Pipeline) save(ctx context.Context) {
 		if !p.saved.Swap(true) {
 			p.log.Info("store takes the position again", "source", p.name)
 		}
+	}
+}
+
+// pin is the oldest entry of the ledger that is not finished, and since when it has been
+// that.
+type pin struct {
+	entry uint64
+	since time.Time
+}
+
+// unpin has parked what has held up the mark for longer than a destination that fails is
+// waited for: the database keeps its log for it.
+func (p *Pipeline) unpin() {
+	head, open := p.ledger.Head()
+	switch now := time.Now(); {
+	case !open:
+		p.pinned = pin{}
+	case p.pinned.since.IsZero() || p.pinned.entry != head:
+		p.pinned = pin{head, now}
+	case now.Sub(p.pinned.since) >= p.deliver.ParkAfter():
+		p.deliver.Unpin(p.ledger, head)
 	}
 }
 

@@ -96,7 +96,7 @@ func (r *renderer) render(pl *plan, h *hit, d *trigger.Destination, id string) (
 	}
 	var errs [3]error
 	m.Body, m.ContentType, dynamic, errs[0] = h.Trigger.ShowBody(nil, &r.event)
-	errs[1] = r.order(dl, pl, h.Trigger, h.c)
+	errs[1] = r.order(dl, pl, h)
 	dl.Rendered, errs[2] = d.Render(&r.event)
 	return Rendered{Destination: d, Delivery: dl, Err: errors.Join(errs[:]...)}, dynamic
 }

@@ -187,7 +187,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 		m.ID = string(append(r.id, d.ID...))
 		m.Body, m.ContentType = body, contentType
 		m.Signal, m.Model, m.Committed = h.Kind.String(), h.model, c.Tx.Committed
-		failure := errors.Join(err, r.order(dl, pl, h.Trigger, h.c))
+		failure := errors.Join(err, r.order(dl, pl, &h))
 		if failure == nil {
 			dl.Rendered, failure = d.Render(&r.event)
 		}

@@ -99,8 +99,9 @@ func TestOrder(t *testing.T) {
 				}
 				pl := b.plan(x.Table)
 				s := &pl.byOp[x.Op][0]
-				b.r.set(&hit{step: s, c: x})
-				if err := b.r.order(&dl[i], pl, s.Trigger, x); err != nil {
+				h := hit{step: s, c: x}
+				b.r.set(&h)
+				if err := b.r.order(&dl[i], pl, &h); err != nil {
 					t.Fatal(err)
 				}
 			}

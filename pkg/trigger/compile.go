@@ -46,6 +46,7 @@ type Compiled struct {
 	Payload      *payload.Renderer
 	Condition    *template.Condition // nil: always
 	OrderingKey  *template.Template  // nil: the row's key
+	KeyPaths     []template.Path     // that OrderingKey reads
 	Destinations []*Destination
 	Relations    [][]string // paths of its templates from a row that go beyond the row itself, e.g. order.customer.name
 	Names        []string   // what its templates name of a row: columns and relations
@@ -135,7 +136,9 @@ func (k *compilation) conditions() {
 		}
 	}
 	if k.t.OrderingKey != "" {
-		k.out.OrderingKey = k.template("/ordering_key", k.t.OrderingKey)
+		if k.out.OrderingKey = k.template("/ordering_key", k.t.OrderingKey); k.out.OrderingKey != nil {
+			k.out.KeyPaths = k.out.OrderingKey.Paths()
+		}
 	}
 }
 
