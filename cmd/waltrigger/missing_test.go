@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -133,6 +134,39 @@ func TestLostColumn(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestColumnPutBack: what waits for a column outlives the schedule of its retries, and is
+// sent as soon as the column is seen again.
+func TestColumnPutBack(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	db.exec(documents)
+	p := startDaemon(t, db.url, loopback)
+	body := hookFor("document", hook.URL, `"payload":"{{ instance.title }} {{ instance.id }}"`)
+	out := p.create(strings.Replace(body, `"url"`, `"retry":{"delays_secs":[0.1],"max_attempts":2},"url"`, 1))
+	db.exec(`ALTER TABLE myapp_document RENAME COLUMN title TO headline`)
+	db.exec(`INSERT INTO myapp_document (headline) VALUES ('first')`)
+	waitFor(t, "broken", func() bool { return p.state(out["id"])["state"] == "broken" })
+	waitFor(t, "as many attempts as the schedule has", func() bool {
+		_, list, _ := p.call(http.MethodGet, "/api/deliveries", "")
+		all := list["list"].([]any)
+		if len(all) == 0 {
+			return false
+		}
+		d := all[0]
+		return dig(d, "status") == "parked" && dig(d, "code") == "broken" && dig(d, "failures").(float64) >= 2
+	})
+	db.exec(`ALTER TABLE myapp_document RENAME COLUMN headline TO title`)
+	db.exec(`INSERT INTO myapp_document (title) VALUES ('second')`)
+	if got := bodies(hook.wait(t, 2)); !slices.Contains(got, "first 2") || !slices.Contains(got, "second 3") { // documents holds one
+		t.Errorf("got %q", got)
+	}
+	for _, line := range []string{"trigger is broken: its deliveries wait", "trigger is broken no more: its deliveries are tried"} {
+		if !strings.Contains(p.log.String(), line) {
+			t.Errorf("the log does not say: %s", line)
+		}
+	}
 }
 
 func TestLostColumnOfARelatedTable(t *testing.T) {

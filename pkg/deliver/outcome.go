@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"slices"
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/sink"
@@ -135,7 +136,8 @@ const heldFor = 200 * time.Millisecond
 // the last time; q.mu is held.
 func (q *Destination) single(d *Delivery, err *sink.Error) {
 	d.Refusals++
-	if d.Refusals == 1 || d.Refusals%10 == 0 {
+	broken := err.Code == codeBroken // somebody else has said so
+	if !broken && (d.Refusals == 1 || d.Refusals%10 == 0) {
 		q.d.log.Warn("delivery refused", "destination", q.id, "delivery", d.Message.ID, "attempts", d.Attempts, "class", err.Class.String(), "err", err)
 	}
 	if q.d.clerk == nil {
@@ -143,6 +145,10 @@ func (q *Destination) single(d *Delivery, err *sink.Error) {
 		return
 	}
 	wait, again := retry(q.schedule(), d.Refusals)
+	if broken && !again {
+		longest := slices.Concat(q.schedule(), []time.Duration{q.d.cfg.Backoff.Max})
+		wait, again = jitter(slices.Max(longest)), true
+	}
 	if again && d.Damage == nil {
 		q.set(d, time.Now().Add(max(wait, err.RetryAfter)))
 		return

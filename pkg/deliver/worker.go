@@ -84,6 +84,18 @@ func (w *worker) send(q *Destination, target Target, now time.Time) []error {
 // CodeRender is the code of a message that could not be rendered.
 const CodeRender = "render"
 
+// BrokenError is an error of Config.Render: somebody has to mend the trigger, or its table.
+// The message waits for that, by the schedule, and is never dead.
+type BrokenError struct{ Err error }
+
+func (e *BrokenError) Error() string { return e.Err.Error() }
+
+// Unwrap gives what is broken.
+func (e *BrokenError) Unwrap() error { return e.Err }
+
+// codeBroken is the code of such a message.
+const codeBroken = "broken"
+
 // CodeDamaged is the code of a message that the store does not have as it was.
 const CodeDamaged = "damaged"
 
@@ -117,6 +129,9 @@ func (q *Destination) render(ctx context.Context, d *Delivery) error {
 	send, err := q.d.cfg.Render(ctx, r)
 	if classified := (*sink.Error)(nil); errors.As(err, &classified) {
 		return err
+	}
+	if broken := (*BrokenError)(nil); errors.As(err, &broken) {
+		return &sink.Error{Class: sink.Rejected, Code: codeBroken, Err: err}
 	}
 	if err != nil {
 		return &sink.Error{Class: sink.Permanent, Code: CodeRender, Err: err}

@@ -38,29 +38,48 @@ func (p *Pipeline) Broken(id, revision int64) *trigger.Broken {
 	return nil
 }
 
-// note takes err, if it says that t is broken.
-func (b *broken) note(t *trigger.Compiled, table *change.Table, err error) {
-	var why *trigger.Broken
-	if !errors.As(err, &why) {
+// breaks notes that changes of a table cannot be rendered, if err says so of t.
+func (p *Pipeline) breaks(t *trigger.Compiled, table *change.Table, err error) {
+	if why := (*trigger.Broken)(nil); errors.As(err, &why) && p.broken.note(t, table, why) {
+		p.log.Warn("trigger is broken: its deliveries wait", "source", p.name, "trigger", t.Trigger.ID, "name", t.Trigger.Name, "why", why.Reason)
+	}
+}
+
+// mended notes that changes of a table can be rendered, and has what waited for that tried.
+func (p *Pipeline) mended(t *trigger.Compiled, table *change.Table) {
+	if !p.broken.mended(t, table) {
 		return
 	}
+	p.log.Info("trigger is broken no more: its deliveries are tried", "source", p.name, "trigger", t.Trigger.ID, "name", t.Trigger.Name)
+	for _, d := range t.Destinations {
+		p.deliver.RetryNow(d.ID)
+	}
+}
+
+// note reports whether that is news.
+func (b *broken) note(t *trigger.Compiled, table *change.Table, why *trigger.Broken) bool {
 	k := brokenKey{t.Trigger.ID, table.Schema, table.Name}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if was, ok := b.by[k]; ok && was.revision >= t.Revision {
-		return // since then
+		return false // since then
 	}
 	if b.by == nil {
 		b.by = map[brokenKey]brokenSince{}
 	}
 	b.by[k] = brokenSince{t.Revision, why}
+	return true
 }
 
-// mended forgets that a trigger could not render changes of a table.
-func (b *broken) mended(t *trigger.Compiled, table *change.Table) {
+// mended forgets that a trigger could not render changes of a table, and reports whether
+// it could not.
+func (b *broken) mended(t *trigger.Compiled, table *change.Table) bool {
+	k := brokenKey{t.Trigger.ID, table.Schema, table.Name}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.by, brokenKey{t.Trigger.ID, table.Schema, table.Name})
+	_, was := b.by[k]
+	delete(b.by, k)
+	return was
 }
 
 // keep forgets what was true of triggers that are not in v.

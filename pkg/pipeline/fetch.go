@@ -172,6 +172,6 @@ func (p *Pipeline) putBack(ctx context.Context, m trigger.Match, c *change.Chang
 		wide.Before = slices.Concat(c.Before, more)
 	}
 	s = p.newStep(m, wide.Table)
-	p.broken.mended(m.Trigger, c.Table)
+	p.mended(m.Trigger, c.Table)
 	return &s, &wide, nil
 }

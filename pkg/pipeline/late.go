@@ -149,6 +149,14 @@ var errGone = errors.New("there is no such trigger or destination any more")
 // Render implements deliver.RenderFunc for messages of this source that could not be
 // rendered in their turn. Any goroutine.
 func (p *Pipeline) Render(ctx context.Context, dl *deliver.Delivery) (send bool, err error) {
+	send, err = p.render(ctx, dl)
+	if why := (*trigger.Broken)(nil); errors.As(err, &why) {
+		err = &deliver.BrokenError{Err: err}
+	}
+	return send, err
+}
+
+func (p *Pipeline) render(ctx context.Context, dl *deliver.Delivery) (send bool, err error) {
 	t, d := p.current(dl)
 	if t == nil {
 		return false, errGone
@@ -187,16 +195,16 @@ func (p *Pipeline) renderLate(ctx context.Context, dl *deliver.Delivery, m trigg
 		return false, nil
 	}
 	if h.err != nil {
-		p.broken.note(m.Trigger, c.Table, h.err)
+		p.breaks(m.Trigger, c.Table, h.err)
 		return false, h.err
 	}
 	r.set(&h)
 	if err := lost(&h, r.renderWhole(ctx, dl, m.Trigger, d)); err != nil {
-		p.broken.note(m.Trigger, c.Table, err)
+		p.breaks(m.Trigger, c.Table, err)
 		return false, err
 	}
 	if h.check == nil || h.check.can() && !h.check.compares() {
-		p.broken.mended(m.Trigger, c.Table)
+		p.mended(m.Trigger, c.Table)
 	}
 	return true, nil
 }

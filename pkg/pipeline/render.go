@@ -56,7 +56,7 @@ func (p *Pipeline) newPlan(v *View, t *change.Table) *plan {
 				pl.asks[op] = pl.asks[op] || s.related.Asks() || s.check != nil && len(s.check.needs) > 0
 			}
 			if k := s.check; k == nil || k.can() && (!k.compares() || t.Identity == change.IdentityFull) {
-				p.broken.mended(match.Trigger, t)
+				p.mended(match.Trigger, t)
 			}
 		}
 	}
@@ -195,7 +195,7 @@ func (p *Pipeline) fire(ctx context.Context, pl *plan, h hit, c *change.Change, 
 			if !errors.Is(failure, trigger.ErrUnfetched) {
 				p.m.renderErrors.Inc()
 			}
-			p.broken.note(h.Trigger, c.Table, failure)
+			p.breaks(h.Trigger, c.Table, failure)
 			dl.Event = keep(&r.event, c)
 		} else {
 			dl.Origin = origin
