@@ -158,6 +158,37 @@ func TestNoHarm(t *testing.T) {
 	})
 }
 
+// TestRenamed: a table that goes by another name is watched by nobody, so it does not stay
+// published; nor does one that nobody wants and that lost its replica identity.
+func TestRenamed(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create schema attic; create table sale (id int primary key, v int); create table item (id int primary key, v int); create table log (id int, v int); create table other (id int primary key, v int)")
+		r := start(t, db.config(), &memory{}, "sale", "item")
+		r.AllowInsertOnly(names("log"))
+		if _, err := r.Publish(context.Background(), names("sale", "item", "log")); err != nil {
+			t.Fatal(err)
+		}
+		db.exec(`insert into sale values (1, 1); insert into item values (1, 1); insert into other values (1, 1);
+			begin; alter table sale rename to sale_old; create table sale (id int primary key, v int); commit;
+			alter table item set schema attic; alter table log rename to log_old; alter publication shop add table other`)
+		look := func(main, inserts string) {
+			t.Helper()
+			if err := r.look(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if db.members("shop") != main || db.members("shop_inserts") != inserts {
+				t.Errorf("published %q and %q, want %q and %q", db.members("shop"), db.members("shop_inserts"), main, inserts)
+			}
+		}
+		look("other sale", "") // what somebody has added does no harm
+		db.exec("alter table sale_old drop constraint sale_pkey; alter table attic.item drop constraint item_pkey; update sale_old set v = 2; update attic.item set v = 2; delete from log_old")
+		db.exec("alter table other drop constraint other_pkey")
+		look("sale", "")
+		db.exec("update other set v = 2; alter table sale rename to item")
+		look("item", "") // is wanted by that name too
+	})
+}
+
 // TestInsertOnly: of a table without identity the inserts come, if that is enough; with
 // an identity it goes to the other publication, and back, and no insert is missed.
 func TestInsertOnly(t *testing.T) {

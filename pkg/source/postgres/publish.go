@@ -105,6 +105,7 @@ func (s *Source) align(ctx context.Context, c *pgx.Conn, p *publication, tables 
 			return nil, nil, err
 		}
 	}
+	s.remember(states)
 	return missing, refusals, nil
 }
 

@@ -59,6 +59,8 @@ type Source struct {
 	linger *session // after Run, until Close
 
 	recheck chan struct{} // asks the watch to look now
+
+	watched map[uint32]source.TableName // what want denoted when last looked at; only for who has admin
 }
 
 var (

@@ -213,7 +213,45 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 		}
 	}
 	s.setHarm(strings.Join(harm, "; "))
+	if !p.alterable {
+		return nil
+	}
+	return s.dropUnwatched(ctx, c, p, states)
+}
+
+// dropUnwatched takes out what nobody wants any more and what would do harm one day, since
+// nobody watches it: tables that go by another name now, and those without a usable replica
+// identity. Others stay until Publish: they may have been added by a successor of ours.
+func (s *Source) dropUnwatched(ctx context.Context, c *pgx.Conn, p *publication, watched []tableState) error {
+	members, err := s.readTables(ctx, c, p, memberTables, pgx.NamedArgs{})
+	if err != nil {
+		return err
+	}
+	for _, t := range members {
+		old, known := s.watched[t.oid]
+		renamed := known && old != t.name && !slices.ContainsFunc(watched, func(w tableState) bool { return w.oid == t.oid })
+		if renamed {
+			s.log.Warn("published table was renamed, and no trigger names it any more", "table", t.name.String(), "before", old.String())
+		}
+		if t.member && (renamed || p.changes && !t.usable) {
+			err = s.drop(ctx, c, s.cfg.Publication, t)
+		}
+		if err == nil && t.inserts && renamed {
+			err = s.drop(ctx, c, s.insertsName(), t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.remember(watched)
 	return nil
+}
+
+func (s *Source) remember(watched []tableState) {
+	s.watched = map[uint32]source.TableName{}
+	for _, t := range watched {
+		s.watched[t.oid] = t.name
+	}
 }
 
 func (s *Source) setHarm(text string) {
