@@ -45,6 +45,7 @@ func (s *Source) Check(ctx context.Context) []source.Finding {
 type check struct {
 	s     *Source
 	st    serverState
+	known bool // there is a slot to go on with
 	found []source.Finding
 }
 
@@ -133,6 +134,7 @@ func (c *check) existingSlot(slot *slotInfo, database string) error {
 	if err := c.s.checkSlot(slot, database, max(slot.Confirmed, 1), slot.Confirmed); err != nil {
 		return err
 	}
+	c.known = true
 	c.add(source.LevelOK, fmt.Sprintf("slot %s stands at %s and holds back %d MiB of log", name, slot.Confirmed, slot.RetainedBytes>>20), "")
 	if slot.Active {
 		c.add(source.LevelWarn, fmt.Sprintf("slot %s is being read by process %d", name, slot.ActivePID), "")
@@ -157,6 +159,9 @@ func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
 	}
 	name := c.s.cfg.Publication
 	switch {
+	case p == nil && c.known:
+		c.fail(c.s.publicationGone())
+		return nil
 	case p == nil && (c.s.cfg.PublicationMode == ModeExisting || c.st.standby):
 		c.add(source.LevelError, "publication "+name+" does not exist", "CREATE PUBLICATION "+c.s.quotedPublication()+" FOR TABLE … WITH (publish_via_partition_root = true);")
 	case p == nil && !create:

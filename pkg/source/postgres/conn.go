@@ -160,6 +160,7 @@ const patience = 6 * time.Second
 func (c connector) replication(ctx context.Context, patience time.Duration) (walsender, error) {
 	cfg, err := c.config(map[string]string{
 		"replication": "database", "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
+		"client_min_messages": "warning", // see session.notice
 	})
 	if err != nil {
 		return walsender{}, err

@@ -88,10 +88,11 @@ from pg_catalog.pg_publication p where pubname = $1`, s.cfg.Publication, ownMark
 
 // ensurePublication returns the publication, creating it without tables if the mode
 // allows. It must exist before the slot does: a slot decodes each change with the
-// catalog as it was then. So the second one is only made, and asked for, with a new slot.
+// catalog as it was then. So the second one is only made, and asked for, with a new slot,
+// and nil stands for one that is gone.
 func (s *Source) ensurePublication(ctx context.Context, c *pgx.Conn, slot bool) (*publication, error) {
 	p, err := s.readPublication(ctx, c)
-	if err != nil || p != nil && (p.inserts != 0 || !p.alterable || slot) {
+	if err != nil || slot || p != nil && (p.inserts != 0 || !p.alterable) {
 		return p, err
 	}
 	if p == nil && s.cfg.PublicationMode == ModeExisting {
@@ -109,6 +110,20 @@ func (s *Source) ensurePublication(ctx context.Context, c *pgx.Conn, slot bool) 
 		err = fmt.Errorf("publication %s was dropped just now", s.cfg.Publication)
 	}
 	return p, err
+}
+
+// publicationGone is what to do about a publication that the slot was made with. Made
+// anew it is of no use: what was written before is decoded without it, which PostgreSQL 18
+// does with a mere warning, leaving all of it out.
+func (s *Source) publicationGone() error {
+	mend := "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then"
+	if s.cfg.PublicationMode == ModeExisting {
+		mend = "CREATE PUBLICATION " + s.quotedPublication() + " FOR TABLE … WITH (publish_via_partition_root = true); " + mend
+	}
+	return &source.HaltError{
+		State: stateResync, Reason: "publication " + s.cfg.Publication + " does not exist, or did not for a while: what was written without it is not in the log",
+		Mend: mend,
+	}
 }
 
 // createPublication creates one without tables, unless it exists.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -193,6 +194,76 @@ func TestWatch(t *testing.T) {
 		}
 		r.suspect()
 		eventually(t, "no more complaint", func() bool { return r.Status().Detail == "" })
+	})
+}
+
+// TestPublicationGone: without its publication the log lacks changes. Reading ends then,
+// even if the publication was made anew, and acknowledges nothing of what was left out.
+func TestPublicationGone(t *testing.T) {
+	everyMajor(t, func(t *testing.T, db *database) {
+		db.exec("create table sale (id int primary key)")
+		st := &memory{}
+		r := start(t, db.config(), st, "sale")
+		db.exec("insert into sale values (1)")
+		for r.mark.End == "" {
+			r.next()
+		}
+		r.Ack(r.mark.End)
+		st.save(source.State{Identity: st.last().Identity, Mark: r.mark})
+		halted := func() error {
+			t.Helper()
+			for {
+				select {
+				case b := <-r.out:
+					r.Ack(b[len(b)-1].Tx.End)
+					if c := b[0]; c.Op != change.Commit {
+						t.Errorf("got %s", line(c))
+					}
+				case err := <-r.done:
+					r.done = nil
+					r.stop()
+					_ = r.Close()
+					if got := r.Status().State; got != stateResync {
+						t.Errorf("state %s", got)
+					}
+					return err
+				case <-time.After(20 * time.Second):
+					t.Fatalf("Run goes on: %+v", r.Status())
+				}
+			}
+		}
+		db.exec("drop publication shop")
+		before := text1(t, db.Conn, "select pg_current_wal_insert_lsn()::text")
+		db.exec("insert into sale values (2)")
+		wantHalt(t, halted(), stateResync, "publication")
+		if past := text1(t, db.Conn, "select (confirmed_flush_lsn > $1::pg_lsn)::text from pg_replication_slots where slot_name = $2", before, db.name); past != "false" {
+			t.Error("what was left out is acknowledged")
+		}
+		s := newSource(t, db.config())
+		if found := fmt.Sprint(s.Check(context.Background())); !strings.Contains(found, "did not for a while") {
+			t.Errorf("check: %s", found)
+		}
+		_, err := s.Publish(context.Background(), names("sale"))
+		wantHalt(t, err, stateResync, "did not for a while")
+		_ = s.Close()
+		r = start(t, db.config(), st)
+		wantHalt(t, halted(), stateResync, "did not for a while")
+		db.exec("alter role current_user in database " + db.name + " set client_min_messages = error; create publication shop for table sale")
+		r = start(t, db.config(), st)
+		wantHalt(t, halted(), stateResync, "publication")
+		if n := text1(t, db.Conn, "select count(*)::text from pg_publication where pubname like 'shop%'"); n != "2" {
+			t.Errorf("%s publications", n)
+		}
+		s = newSource(t, db.config())
+		defer s.Close()
+		if _, _, err := s.Resync(context.Background(), names("sale"), st.save); err != nil {
+			t.Fatal(err)
+		}
+		r = start(t, db.config(), st)
+		db.exec("insert into sale values (3)")
+		if c := r.row(); line(c) != "insert sale none / none -> id=3" {
+			t.Errorf("got %s", line(c))
+		}
 	})
 }
 

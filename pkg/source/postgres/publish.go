@@ -33,6 +33,9 @@ func (s *Source) Publish(ctx context.Context, tables []source.TableName) (missin
 			return err
 		}
 		p, err := s.ensurePublication(ctx, c, slot != nil)
+		if err == nil && p == nil {
+			err = s.publicationGone()
+		}
 		if err != nil {
 			return err
 		}

@@ -67,7 +67,9 @@ func (s *Source) open(ctx context.Context, dec *decoder) (*session, error) {
 		if found.slot, err = readSlot(ctx, c, s.cfg.Slot); err != nil {
 			return err
 		}
-		found.publication, err = s.readPublication(ctx, c)
+		if found.publication, err = s.readPublication(ctx, c); err == nil && found.publication == nil && found.slot != nil {
+			err = s.publicationGone()
+		}
 		return err
 	})
 	if err != nil {
@@ -269,7 +271,9 @@ func (x *session) decode(ctx context.Context, out chan<- source.Batch) error {
 			err = x.copyData(ctx, body)
 		case 'E':
 			err = x.serverError(body)
-		case 'N', 'S': // notice, parameter status
+		case 'N':
+			err = x.notice(body)
+		case 'S': // parameter status
 		case 'c', 'C', 'Z':
 			err = errors.New("stream: ended by the server")
 		default:
@@ -321,6 +325,20 @@ func (x *session) serverError(body []byte) error {
 		return fmt.Errorf("read stream: %w", err)
 	}
 	return x.s.streamError(pgconn.ErrorResponseToPgError(&m))
+}
+
+// notice looks for the one that is an error up to version 17: the server decodes changes
+// that were made while a publication did not exist, and leaves them out.
+func (x *session) notice(body []byte) error {
+	var m pgproto3.NoticeResponse
+	if err := m.Decode(body); err != nil {
+		return fmt.Errorf("read stream: %w", err)
+	}
+	if m.Routine == "LoadPublications" { // its text may be translated
+		x.s.log.Error("the server decodes without a publication", "message", m.Message, "detail", m.Detail)
+		return x.s.publicationGone()
+	}
+	return nil
 }
 
 // emit hands the batch over. While nobody takes it the connection is kept alive and

@@ -41,9 +41,10 @@ func (s *Source) watch(ctx context.Context, kick chan<- error) {
 		case <-s.recheck:
 		}
 		err := s.look(ctx)
+		halt := (*source.HaltError)(nil)
 		switch {
 		case err == nil || ctx.Err() != nil:
-		case errors.Is(err, errPromoted):
+		case errors.Is(err, errPromoted), errors.As(err, &halt) && halt.State == stateResync:
 			select {
 			case kick <- err:
 			default:
@@ -155,8 +156,7 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 		return err
 	}
 	if p == nil {
-		s.setHarm("publication " + s.cfg.Publication + " does not exist any more: changes are not in the log")
-		return nil
+		return s.publicationGone()
 	}
 	states, err := s.readNamed(ctx, c, p, want)
 	if err != nil {
