@@ -172,6 +172,9 @@ func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
 	case !p.alterable:
 		c.add(source.LevelOK, "publication "+name+" is used as it is: tables are added to it by its owner", "")
 		return c.foreign(ctx, conn, p)
+	case c.s.unmanageable(p) != nil:
+		c.fail(c.s.unmanageable(p))
+		return nil
 	default:
 		c.add(source.LevelOK, "publication "+name+" is ours", "")
 	}

@@ -21,6 +21,7 @@ type publication struct {
 	oid       uint32
 	inserts   uint32 // the second one's oid, for tables of which only inserts can be published; 0 = there is none
 	all       bool   // FOR ALL TABLES
+	schemas   bool   // FOR TABLES IN SCHEMA, of one that is ours to alter
 	changes   bool   // publishes updates or deletes: identities matter
 	lacks     []change.Op
 	viaRoot   bool // partitions' changes come under the name of the table at the root
@@ -77,13 +78,25 @@ from pg_catalog.pg_publication p where pubname = $1`, s.cfg.Publication, ownMark
 	if !p.alterable {
 		p.inserts = 0
 	}
-	if p.all && p.alterable {
-		return nil, &source.HaltError{
-			State: stateMisconfig, Reason: fmt.Sprintf("publication %s is FOR ALL TABLES, which cannot be managed", s.cfg.Publication),
-			Mend: "set publication_mode: existing, or name another publication",
+	if p.alterable && p.version >= schemasVersion {
+		if err := c.QueryRow(ctx, "select exists(select from pg_catalog.pg_publication_namespace where pnpubid = $1)", p.oid).Scan(&p.schemas); err != nil {
+			return nil, fmt.Errorf("read publication: %w", err)
 		}
 	}
 	return &p, nil
+}
+
+// unmanageable says why p, which is ours to alter, cannot be managed: a table without
+// usable replica identity could not be taken out of it.
+func (s *Source) unmanageable(p *publication) error {
+	what, mend := "FOR ALL TABLES", "set publication_mode: existing, or name another publication"
+	switch {
+	case p == nil || !p.alterable || !p.all && !p.schemas:
+		return nil
+	case p.schemas:
+		what, mend = "FOR TABLES IN SCHEMA", "ALTER PUBLICATION "+s.quotedPublication()+" DROP TABLES IN SCHEMA …; or "+mend
+	}
+	return &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("publication %s is %s, which cannot be managed", s.cfg.Publication, what), Mend: mend}
 }
 
 // ensurePublication returns the publication, creating it without tables if the mode
@@ -92,6 +105,9 @@ from pg_catalog.pg_publication p where pubname = $1`, s.cfg.Publication, ownMark
 // and nil stands for one that is gone.
 func (s *Source) ensurePublication(ctx context.Context, c *pgx.Conn, slot bool) (*publication, error) {
 	p, err := s.readPublication(ctx, c)
+	if err == nil {
+		err = s.unmanageable(p)
+	}
 	if err != nil || slot || p != nil && (p.inserts != 0 || !p.alterable) {
 		return p, err
 	}

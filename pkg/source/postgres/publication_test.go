@@ -150,6 +150,36 @@ func TestPublicationModes(t *testing.T) {
 	})
 }
 
+// TestManagedSchema: what is published by its schema cannot be taken out of the publication.
+func TestManagedSchema(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		if db.major < 15 {
+			return
+		}
+		db.exec("create schema more; create table more.item (id int primary key); create table good (id int primary key); create table late (id int primary key, v int); create publication mixed for table good, tables in schema more")
+		cfg := db.config()
+		cfg.Publication = "mixed"
+		_, _, err := prepare(t, cfg, source.State{})
+		wantHalt(t, err, stateMisconfig, "FOR TABLES IN SCHEMA")
+		s := newSource(t, cfg)
+		defer s.Close()
+		if found := fmt.Sprint(s.Check(context.Background())); !strings.Contains(found, "FOR TABLES IN SCHEMA") {
+			t.Errorf("check: %s", found)
+		}
+		r := start(t, db.config(), &memory{}, "good", "late")
+		db.exec("alter publication shop add tables in schema more; alter table late drop constraint late_pkey")
+		if err := r.look(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		db.exec("update late set v = 1")
+		if detail := r.Status().Detail; !strings.Contains(detail, "FOR TABLES IN SCHEMA") || !strings.Contains(detail, "public.late") {
+			t.Errorf("detail %q", detail)
+		}
+		_, err = r.Publish(context.Background(), names("good"))
+		wantHalt(t, err, stateMisconfig, "FOR TABLES IN SCHEMA")
+	})
+}
+
 // TestPublishWaitsForNobody: a lock of the application's is not waited for.
 func TestPublishWaitsForNobody(t *testing.T) {
 	each(t, func(t *testing.T, db *database) {

@@ -167,6 +167,9 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 		wanted[t.oid] = true
 	}
 	harm = slices.DeleteFunc(harm, func(text string) bool { return text == "" })
+	if err := s.unmanageable(p); err != nil { // since we began; what can be taken out still is
+		harm = append(harm, err.Error())
+	}
 	var late, fewer []tableState
 	for _, t := range states {
 		refusal := s.refuse(p, t, wanted)
