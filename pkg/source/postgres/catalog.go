@@ -64,7 +64,10 @@ func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
 		if err != nil {
 			return err
 		}
-		args := pgx.NamedArgs{"gen": p != nil && p.generated}
+		args := pgx.NamedArgs{"gen": p != nil && p.generated, "pub": uint32(0)}
+		if p != nil {
+			args["pub"] = p.oid
+		}
 		defer func() { out = carried(out, p) }()
 		// One snapshot for the three queries, and nothing written.
 		return pgx.BeginTxFunc(ctx, c, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {

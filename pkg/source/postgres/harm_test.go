@@ -28,6 +28,7 @@ var harmTables = []struct {
 	{"uniq", "create table uniq (id int not null unique, v int); alter table uniq replica identity using index uniq_id_key", "alter table uniq drop constraint uniq_id_key", 0},
 	{"partial", "create table partial (id int not null, v int); create unique index part on partial (id) where id > 0", "", 0},
 	{"computed", "create table computed (id int primary key, v int, w int generated always as (v * 2) stored)", "", 0},
+	{"computedkey", "create table computedkey (v int, id int generated always as (v * 2) stored primary key)", "", 0},
 	{"wholecomputed", "create table wholecomputed (id int, v int, w int generated always as (v * 2) stored); alter table wholecomputed replica identity full", "alter table wholecomputed add x int generated always as (v * 3) stored", 0},
 	{"virtual", "create table virtual (id int, v int, w int generated always as (v * 2) virtual); alter table virtual replica identity full", "", 18},
 	{"volatile", "create unlogged table volatile (id int primary key, v int)", "", 0},
@@ -299,6 +300,33 @@ func TestExistingPublication(t *testing.T) {
 			db.exec("rollback")
 		}
 	})
+}
+
+// TestComputedKey: version 18 refuses updates by a key that the publication does not carry.
+func TestComputedKey(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t, newServer(t, 18, nil).start().dsn)
+	db.exec(`create table computed (v int, id int generated always as (v * 2) stored primary key);
+		create publication without for table computed; create publication with_ for table computed with (publish_generated_columns = stored); create publication listed for table computed (id)`)
+	for publication, refused := range map[string]bool{"without": true, "with_": false, "listed": false} {
+		cfg := db.config()
+		cfg.PublicationMode, cfg.Publication = ModeExisting, publication
+		s := newSource(t, cfg)
+		defer s.Close()
+		_, err := s.Publish(context.Background(), names("computed"))
+		if got := refusals(t, err); (len(got) > 0) != refused {
+			t.Errorf("%s: %v", publication, err)
+		}
+		// The server agrees.
+		others := strings.ReplaceAll("without, with_, listed", publication+", ", "")
+		if publication == "listed" {
+			others = "without, with_"
+		}
+		if _, err := db.Exec(context.Background(), "begin; drop publication "+others+"; update computed set v = 1"); (err != nil) != refused {
+			t.Errorf("%s: update gives %v", publication, err)
+		}
+		db.exec("rollback")
+	}
 }
 
 // flatten unpacks the table errors that Publish joined.

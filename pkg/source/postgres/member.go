@@ -27,14 +27,22 @@ var (
 	aboveC = fmt.Sprintf(above, "c.oid")
 )
 
+// computed is true where the replica identity of relation %[1]s needs a generated column
+// that the log does not hold.
+const computed = `(not @gen::bool and exists(select from pg_catalog.pg_index i join pg_catalog.pg_attribute a on a.attrelid = i.indrelid
+    and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts-1]) where i.indrelid = %[1]s.oid and a.attgenerated <> ''
+      and case %[1]s.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
+  and not exists(select from pg_catalog.pg_publication_rel r where r.prrelid = %[1]s.oid and r.prpubid = @pub and pg_catalog.to_jsonb(r)->>'prattrs' is not null))`
+
 // usable is true where updates and deletes of relation %[1]s can be published without
-// the server refusing them. @gen: the publication carries stored generated columns.
-const usable = `(case %[1]s.relreplident
+// the server refusing them. @gen: the publication carries stored generated columns; those
+// of publication @pub's list of columns it does carry.
+const usable = `(case when current_setting('server_version_num')::int >= 180000 and ` + computed + ` then false else case %[1]s.relreplident
   when 'f' then not (current_setting('server_version_num')::int >= 180000 and exists(select from pg_catalog.pg_attribute a
     where a.attrelid = %[1]s.oid and not a.attisdropped and (a.attgenerated = 'v' or (a.attgenerated = 's' and not @gen::bool))))
   when 'd' then exists(select from pg_catalog.pg_index i where i.indrelid = %[1]s.oid and i.indisprimary and i.indimmediate and i.indisvalid)
   when 'i' then exists(select from pg_catalog.pg_index i where i.indrelid = %[1]s.oid and i.indisreplident and i.indimmediate and i.indisvalid and i.indpred is null)
-  else false end)`
+  else false end end)`
 
 // usableTree also asks the partitions, where the rows are: a partition does not
 // inherit its parent's replica identity.
