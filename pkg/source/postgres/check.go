@@ -200,7 +200,12 @@ func (c *check) foreign(ctx context.Context, conn *pgx.Conn, p *publication) err
 		return err
 	}
 	for _, t := range tables {
-		if err := c.s.refuse(p, t, nil); err != nil && (t.published || t.member) {
+		err := c.s.refuse(p, t, nil)
+		switch {
+		case !t.published && !t.member:
+		case err == nil:
+			c.found = append(c.found, c.s.remarks(p, t)...)
+		default:
 			refusal := (*source.TableError)(nil)
 			errors.As(err, &refusal)
 			c.add(source.LevelWarn, fmt.Sprintf("table %s: %s", t.name, refusal.Reason), refusal.Mend)

@@ -33,6 +33,8 @@ func (c *check) tables(ctx context.Context, conn *pgx.Conn) error {
 		case t.twisted:
 			c.add(source.LevelWarn, fmt.Sprintf("table %s has a partition that keeps its columns in another order, or has lost other ones: PostgreSQL 14 may take them for each other, so triggers on it are refused", t.name),
 				"upgrade PostgreSQL, or make the partition anew and copy its rows")
+		case len(t.ancestors) == 0:
+			c.found = append(c.found, c.s.remarks(p, t)...)
 		}
 	}
 	return nil

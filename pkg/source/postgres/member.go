@@ -92,6 +92,10 @@ type tableState struct {
 	filtered  bool
 	whole     string
 	ancestors []uint32
+	mute      []string // partitions whose rows are in no log
+	where     bool     // published with a WHERE
+	list      bool     // published with a list of columns
+	computed  bool     // its key has a column that is not in the log
 }
 
 func (t *tableState) quoted() string { return quote(t.name.Schema, t.name.Name) }
@@ -100,7 +104,7 @@ const tableStates = `
 select c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence = 'p', %s,
   exists(select from pg_catalog.pg_publication_rel r where r.prrelid = c.oid and r.prpubid = @pub),
   exists(select from pg_catalog.pg_publication_rel r where r.prrelid = c.oid and r.prpubid = @inserts),
-  %s, exists(select from %s t where %s), %s, %s, coalesce(%s, ''), array(select relid from %[3]s t)
+  %s, exists(select from %s t where %s), %s, %s, coalesce(%s, ''), array(select relid from %[3]s t), %[8]s, %[9]s, %[10]s, %[11]s
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where `
 
 // lists says that publication @pub lists relation %[1]s, one way or another.
@@ -117,14 +121,16 @@ func (p *publication) lists(oid string) string {
 
 func (s *Source) readTables(ctx context.Context, c *pgx.Conn, p *publication, where string, args pgx.NamedArgs) ([]tableState, error) {
 	args["pub"], args["inserts"], args["gen"] = p.oid, p.inserts, p.generated
-	rows, err := c.Query(ctx, fmt.Sprintf(tableStates, usableTree, p.lists("c.oid"), aboveC, p.lists("t.relid"), twisted, filtered, wholeSQL)+where+" order by 2, 3", args)
+	rows, err := c.Query(ctx, fmt.Sprintf(tableStates, usableTree, p.lists("c.oid"), aboveC, p.lists("t.relid"), twisted, filtered, wholeSQL,
+		muteLeaves, fmt.Sprintf(cut, "prqual"), fmt.Sprintf(cut, "prattrs"), fmt.Sprintf(computed, "c"))+where+" order by 2, 3", args)
 	if err != nil {
 		return nil, fmt.Errorf("read tables: %w", err)
 	}
 	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t tableState, err error) {
 		var listed, above bool
 		err = row.Scan(&t.oid, &t.name.Schema, &t.name.Name, &t.kind, &t.permanent, &t.usable, &t.member, &t.inserts, &listed, &above,
-			&t.twisted, &t.filtered, &t.whole, &t.ancestors)
+			&t.twisted, &t.filtered, &t.whole, &t.ancestors,
+			&t.mute, &t.where, &t.list, &t.computed)
 		if t.above = above && p.viaRoot; p.viaRoot {
 			t.published = listed && !above
 		} else {

@@ -67,6 +67,9 @@ func (s *Source) align(ctx context.Context, c *pgx.Conn, p *publication, tables 
 	var add, fewer []tableState
 	for _, t := range states {
 		refusal := s.refuse(p, t, wanted)
+		if refusal == nil {
+			s.remark(p, t)
+		}
 		switch {
 		case refusal != nil:
 			refusals = append(refusals, refusal)

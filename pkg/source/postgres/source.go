@@ -60,7 +60,9 @@ type Source struct {
 
 	recheck chan struct{} // asks the watch to look now
 
-	watched map[uint32]source.TableName // what want denoted when last looked at; only for who has admin
+	// Only for who has admin, by OID:
+	watched  map[uint32]source.TableName // what want denoted when last looked at
+	remarked map[uint32]string           // what remark said of it last
 }
 
 var (

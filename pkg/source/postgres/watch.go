@@ -174,6 +174,9 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 	for _, t := range states {
 		refusal := s.refuse(p, t, wanted)
 		less := s.insertOnly(p, t)
+		if refusal == nil {
+			s.remark(p, t)
+		}
 		switch {
 		case p.alterable && p.changes && t.member && !t.usable:
 			if less && !t.inserts { // first, so that no insert is lost
