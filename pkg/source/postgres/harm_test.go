@@ -277,6 +277,10 @@ func TestExistingPublication(t *testing.T) {
 		got = mends("roots", "parts", "parts1")
 		want(got, "parts", "")
 		want(got, "parts1", "name that table")
+		db.exec("create publication leaf for table parts1 with (publish_via_partition_root = true)")
+		got = mends("leaf", "parts", "parts1")
+		want(got, "parts", `ALTER PUBLICATION "leaf" ADD TABLE ONLY "public"."parts";`)
+		want(got, "parts1", "")
 		want(mends("ins", "keyless"), "keyless", "")
 		if db.major < 15 {
 			return // there are no filters

@@ -193,7 +193,7 @@ func (s *Source) refuse(p *publication, t tableState, wanted map[uint32]bool) er
 	case t.twisted:
 		return no("a partition keeps its columns in another order, or has lost other ones: when it is altered, PostgreSQL 14 takes its columns for each other",
 			"upgrade PostgreSQL, or make the partition anew and copy its rows")
-	case p.viaRoot && slices.ContainsFunc(t.ancestors, func(oid uint32) bool { return wanted[oid] }):
+	case p.viaRoot && (p.alterable || t.above) && slices.ContainsFunc(t.ancestors, func(oid uint32) bool { return wanted[oid] }):
 		return no("its changes come under the name of the partitioned table, which is wanted too", "name the partitioned table only")
 	}
 	return nil
