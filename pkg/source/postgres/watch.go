@@ -162,13 +162,18 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 	if err != nil {
 		return err
 	}
-	wanted := map[uint32]bool{}
+	wanted, found := map[uint32]bool{}, map[source.TableName]bool{}
 	for _, t := range states {
-		wanted[t.oid] = true
+		wanted[t.oid], found[t.name] = true, true
 	}
 	harm = slices.DeleteFunc(harm, func(text string) bool { return text == "" })
 	if err := s.unmanageable(p); err != nil { // since we began; what can be taken out still is
 		harm = append(harm, err.Error())
+	}
+	for _, name := range want {
+		if !found[name] {
+			harm = append(harm, "table "+name.String()+" does not exist")
+		}
 	}
 	var late, fewer []tableState
 	for _, t := range states {
