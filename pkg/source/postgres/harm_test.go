@@ -282,9 +282,22 @@ func TestExistingPublication(t *testing.T) {
 		want(got, "parts", `ALTER PUBLICATION "leaf" ADD TABLE ONLY "public"."parts";`)
 		want(got, "parts1", "")
 		want(mends("ins", "keyless"), "keyless", "")
-		if db.major < 15 {
-			return // there are no filters
+		db.exec("create publication everything for all tables")
+		if got := mends("everything", "keyless")["keyless"]; !strings.Contains(got, "REPLICA IDENTITY FULL;") || strings.Contains(got, "DROP TABLE") {
+			t.Errorf("keyless: %q", got)
 		}
+		db.exec("drop publication everything")
+		if db.major < 15 {
+			return // there are no filters, and no schemas
+		}
+		db.exec("create publication inside for tables in schema public with (publish_via_partition_root = false)")
+		got = mends("inside", "parts", "keyless")
+		want(got, "parts", `ALTER PUBLICATION "inside" SET (publish_via_partition_root = true);`)
+		want(got, "keyless", "REPLICA IDENTITY FULL;")
+		if strings.Contains(got["keyless"], "DROP TABLE") {
+			t.Errorf("keyless: %q", got["keyless"])
+		}
+		db.exec("drop publication inside")
 		db.exec(`create publication filtered for table good where (v > 0); create publication listed for table good (id, v); create publication short for table good (v, w);
 			create publication keyed for table good where (id > 0)`)
 		for publication, text := range map[string]string{"filtered": "do not go with its replica identity", "short": "do not go with its replica identity", "listed": "", "keyed": ""} {

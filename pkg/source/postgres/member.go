@@ -85,6 +85,7 @@ type tableState struct {
 	permanent bool
 	usable    bool
 	member    bool // listed in the publication by itself
+	listed    bool // that, or with all tables or those of its schema
 	inserts   bool // listed in the one for inserts
 	published bool // in the log under its own name, for whatever reason
 	above     bool // in the log under the name of a table that it is a partition of
@@ -127,14 +128,14 @@ func (s *Source) readTables(ctx context.Context, c *pgx.Conn, p *publication, wh
 		return nil, fmt.Errorf("read tables: %w", err)
 	}
 	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t tableState, err error) {
-		var listed, above bool
-		err = row.Scan(&t.oid, &t.name.Schema, &t.name.Name, &t.kind, &t.permanent, &t.usable, &t.member, &t.inserts, &listed, &above,
+		var above bool
+		err = row.Scan(&t.oid, &t.name.Schema, &t.name.Name, &t.kind, &t.permanent, &t.usable, &t.member, &t.inserts, &t.listed, &above,
 			&t.twisted, &t.filtered, &t.whole, &t.ancestors,
 			&t.mute, &t.where, &t.list, &t.computed)
 		if t.above = above && p.viaRoot; p.viaRoot {
-			t.published = listed && !above
+			t.published = t.listed && !above
 		} else {
-			t.published = t.kind != "p" && (listed || above)
+			t.published = t.kind != "p" && (t.listed || above)
 		}
 		return t, err
 	})
@@ -173,7 +174,7 @@ func (s *Source) refuse(p *publication, t tableState, wanted map[uint32]bool) er
 		return no("it is temporary or unlogged, its changes are not in the log", "ALTER TABLE "+t.quoted()+" SET LOGGED;")
 	case !p.alterable && !t.published && t.above && p.viaRoot:
 		return no("its changes come under the name of the table that it is a partition of", "name that table")
-	case !p.alterable && !t.published && t.kind == "p" && !p.viaRoot && (t.member || p.all):
+	case !p.alterable && !t.published && t.kind == "p" && !p.viaRoot && t.listed:
 		return no("publication "+s.cfg.Publication+" gives the changes of each partition the partition's name", "ALTER PUBLICATION "+name+" SET (publish_via_partition_root = true); or name the partitions")
 	case !p.alterable && !t.published:
 		return no("it is not in publication "+s.cfg.Publication+", which is not ours to alter",
@@ -181,7 +182,10 @@ func (s *Source) refuse(p *publication, t tableState, wanted map[uint32]bool) er
 	case p.changes && !t.usable && !s.insertOnly(p, t):
 		mend := "ALTER TABLE " + t.quoted() + " ADD PRIMARY KEY (…); or " + t.whole
 		if !p.alterable {
-			return no("it has no usable replica identity, and publication "+s.cfg.Publication+" makes the application's UPDATE and DELETE of it fail", mend+" or ALTER PUBLICATION "+name+" DROP TABLE "+t.quoted()+";")
+			if t.member { // else there is nothing to drop
+				mend += " or ALTER PUBLICATION " + name + " DROP TABLE " + t.quoted() + ";"
+			}
+			return no("it has no usable replica identity, and publication "+s.cfg.Publication+" makes the application's UPDATE and DELETE of it fail", mend)
 		}
 		if p.inserts == 0 {
 			return no("it has no usable replica identity: publishing it would make the application's UPDATE and DELETE fail, and there was no publication for inserts alone when the slot was made", mend+" or `waltrigger source resync "+s.cfg.Name+" --accept-gap`, which makes one")
