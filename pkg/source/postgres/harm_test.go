@@ -190,6 +190,30 @@ func TestRenamed(t *testing.T) {
 	})
 }
 
+// TestLockedStays: a table that cannot be taken out of the publication is named, and keeps
+// no other one in it.
+func TestLockedStays(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table a (id int primary key, v int); create table b (id int primary key, v int); create table old (id int primary key, v int)")
+		r := start(t, db.config(), &memory{}, "a", "b", "old")
+		db.exec("alter table a drop constraint a_pkey; alter table b drop constraint b_pkey; alter table old rename to older; alter table older drop constraint old_pkey")
+		other := db.connect()
+		execOn(t, other, "begin; lock table a, older in share update exclusive mode")
+		if err := r.look(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		db.exec("update b set v = 2")
+		if detail := r.Status().Detail; strings.Count(detail, "lock timeout") != 2 || !strings.Contains(detail, "take table public.a out") || !strings.Contains(detail, "take table public.older out") {
+			t.Errorf("detail %q", detail)
+		}
+		execOn(t, other, "rollback")
+		if err := r.look(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		db.exec("update a set v = 2; update older set v = 2")
+	})
+}
+
 // TestInsertOnly: of a table without identity the inserts come, if that is enough; with
 // an identity it goes to the other publication, and back, and no insert is missed.
 func TestInsertOnly(t *testing.T) {

@@ -189,8 +189,13 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 					return err
 				}
 			}
-			if err := s.drop(ctx, c, s.cfg.Publication, t); err != nil {
+			stays, err := s.takeOut(ctx, c, s.cfg.Publication, t)
+			if err != nil {
 				return err
+			}
+			if stays != "" {
+				harm = append(harm, stays)
+				continue
 			}
 			s.log.Error("published table lost its replica identity and was taken out of the publication, its updates and deletes are not seen", "table", t.name.String(), "inserts", less)
 			harm = append(harm, fmt.Sprintf("table %s lost its replica identity: its updates and deletes are not in the log any more; mend with: %s", t.name, t.whole))
@@ -223,39 +228,61 @@ func (s *Source) protect(ctx context.Context, c *pgx.Conn, want []source.TableNa
 			}
 		}
 	}
-	s.setHarm(strings.Join(harm, "; "))
-	if !p.alterable {
-		return nil
+	if p.alterable {
+		stay, err := s.dropUnwatched(ctx, c, p, states)
+		if err != nil {
+			return err
+		}
+		harm = append(harm, stay...)
 	}
-	return s.dropUnwatched(ctx, c, p, states)
+	s.setHarm(strings.Join(harm, "; "))
+	return nil
+}
+
+// takeOut says if the server does not let t out of the publication, as while a VACUUM
+// locks it: that must not keep others in.
+func (s *Source) takeOut(ctx context.Context, c *pgx.Conn, publication string, t tableState) (stays string, err error) {
+	if err = s.drop(ctx, c, publication, t); sqlState(err) == "" {
+		return "", err
+	}
+	return fmt.Sprintf("%v: the application's UPDATE and DELETE of it fail while it has no replica identity; mend with: %s", err, t.whole), nil
 }
 
 // dropUnwatched takes out what nobody wants any more and what would do harm one day, since
 // nobody watches it: tables that go by another name now, and those without a usable replica
 // identity. Others stay until Publish: they may have been added by a successor of ours.
-func (s *Source) dropUnwatched(ctx context.Context, c *pgx.Conn, p *publication, watched []tableState) error {
+func (s *Source) dropUnwatched(ctx context.Context, c *pgx.Conn, p *publication, watched []tableState) (stay []string, err error) {
 	members, err := s.readTables(ctx, c, p, memberTables, pgx.NamedArgs{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, t := range members {
+		if slices.ContainsFunc(watched, func(w tableState) bool { return w.oid == t.oid }) {
+			continue
+		}
 		old, known := s.watched[t.oid]
-		renamed := known && old != t.name && !slices.ContainsFunc(watched, func(w tableState) bool { return w.oid == t.oid })
-		if renamed {
-			s.log.Warn("published table was renamed, and no trigger names it any more", "table", t.name.String(), "before", old.String())
-		}
+		renamed := known && old != t.name
+		text := ""
 		if t.member && (renamed || p.changes && !t.usable) {
-			err = s.drop(ctx, c, s.cfg.Publication, t)
+			text, err = s.takeOut(ctx, c, s.cfg.Publication, t)
 		}
-		if err == nil && t.inserts && renamed {
-			err = s.drop(ctx, c, s.insertsName(), t)
+		if err == nil && text == "" && t.inserts && renamed {
+			text, err = s.takeOut(ctx, c, s.insertsName(), t)
 		}
 		if err != nil {
-			return err
+			return nil, err
+		}
+		switch {
+		case text != "":
+			stay = append(stay, text)
+		case renamed:
+			s.log.Warn("published table was renamed: no trigger names it any more, its changes are not seen", "table", t.name.String(), "before", old.String())
 		}
 	}
-	s.remember(watched)
-	return nil
+	if len(stay) == 0 { // else what was renamed is tried again
+		s.remember(watched)
+	}
+	return stay, nil
 }
 
 func (s *Source) remember(watched []tableState) {
