@@ -52,6 +52,7 @@ type decoder struct {
 	line    uint32     // timeline of resume
 	done    uint32     // row changes of resume that were sent
 	sent    bool       // resume is fixed
+	muted   bool       // resume fires nothing
 
 	history  history // of the server
 	end      place   // end of the last transaction (or lone position) sent
@@ -82,8 +83,9 @@ func (d *decoder) reset() {
 	if d.tx == nil {
 		return
 	}
-	d.resume, d.line, d.done, d.sent = d.tx, d.history.of(lsn(d.tx.Seq)).line, max(d.ordinal, d.skip), d.fixed
-	if !d.fixed { // as if it had not begun
+	d.resume, d.line, d.done = d.tx, d.history.of(lsn(d.tx.Seq)).line, max(d.ordinal, d.skip)
+	d.sent, d.muted = d.fixed, d.mute
+	if !d.fixed || d.mute { // as if it had not begun
 		d.drop()
 		d.done, d.resume.Annotations = d.skip, ""
 	}
@@ -223,7 +225,7 @@ func (d *decoder) begin(p *parser) error {
 	if r := d.resume; r != nil {
 		switch {
 		case here == place{lsn(r.Seq), d.line}:
-			d.tx, d.skip, d.fixed, d.resume = r, d.done, d.sent, nil
+			d.tx, d.skip, d.fixed, d.mute, d.resume = r, d.done, d.sent, d.muted, nil
 		case uint64(at) >= r.Seq:
 			d.vanished(at)
 		}

@@ -165,6 +165,29 @@ func TestDecoderMutes(t *testing.T) {
 	}
 }
 
+// TestDecoderMutedIsCut: a skipped transaction stays so, and counts once, wherever the
+// connection breaks.
+func TestDecoderMutedIsCut(t *testing.T) {
+	all := []message{saleRelation(7), begin(0x100, 42), logical("waltrigger.skip", "")}
+	for range batchChanges + 10 {
+		all = append(all, insertSale("1"))
+	}
+	all = append(all, commit(0x100, 0x130))
+	for _, cut := range []int{3, 4, batchChanges, batchChanges + 3, batchChanges + 5, len(all) - 1} {
+		d := offline(t, change.Mark{})
+		got := feed(t, d, all[:cut]...)
+		d.reset()
+		if d.cut() != (place{}) {
+			t.Errorf("cut after %d: changes count as sent", cut)
+		}
+		got = append(got, feed(t, d, all...)...)
+		got = append(got, feed(t, d, begin(0x200, 43), insertSale("2"), commit(0x200, 0x230))...)
+		if s := brief(got); s != "insert1@0-200 commit@0-200..0/230" || d.skipped != 1 {
+			t.Errorf("cut after %d: %s, %d skipped", cut, s, d.skipped)
+		}
+	}
+}
+
 // TestDecoderResumes cuts a transaction off after each of its messages.
 func TestDecoderResumes(t *testing.T) {
 	all := []message{saleRelation(7), begin(0x100, 42), insertSale("1"), insertSale("2"), insertSale("3"), commit(0x100, 0x130)}
