@@ -212,8 +212,17 @@ func quoted(raw []byte, double bool) (item, rest []byte, ok bool) {
 }
 
 // appendComposite reads (1,"x,y",) as an object with the type's field names. A value
-// written before the type got or lost a field has another number of them: !ok.
+// written before the type got or lost a field, or after it if that is not known yet, has
+// another number of them: !ok.
 func (t *pgType) appendComposite(dst, raw []byte) ([]byte, bool) {
+	dst, ok := t.appendFields(dst, raw)
+	if !ok && t.unfit != nil {
+		*t.unfit = true
+	}
+	return dst, ok
+}
+
+func (t *pgType) appendFields(dst, raw []byte) ([]byte, bool) {
 	if len(raw) < 2 || raw[0] != '(' {
 		return dst, false
 	}

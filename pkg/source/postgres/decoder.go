@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -181,7 +182,7 @@ func (d *decoder) message(ctx context.Context, body []byte) error {
 	var err error
 	switch typ {
 	case 'I', 'U', 'D':
-		return d.row(typ, &p, len(body))
+		return d.row(ctx, typ, &p, len(body))
 	case 'B':
 		err = d.begin(&p)
 	case 'C':
@@ -272,15 +273,16 @@ func (d *decoder) alive(end lsn) {
 	}
 }
 
-// next counts a row change of so many bytes; false means that it is not to be sent, or
-// was sent before.
-func (d *decoder) next(size int) bool {
+// wants says that the next row change is to be sent and was not sent before.
+func (d *decoder) wants() bool { return d.ordinal >= d.skip && !d.mute }
+
+// next counts a row change of so many bytes.
+func (d *decoder) next(size int) {
 	d.ordinal++
 	d.size += size
 	if d.ordinal >= batchChanges || d.size >= batchBytes {
 		d.fixed = true
 	}
-	return d.ordinal > d.skip && !d.mute
 }
 
 func (d *decoder) truncate(p *parser) error {
@@ -291,7 +293,9 @@ func (d *decoder) truncate(p *parser) error {
 		if d.tx == nil || rel == nil {
 			return fmt.Errorf("decode truncate: unknown relation or no transaction")
 		}
-		if d.next(0) {
+		wanted := d.wants()
+		d.next(0)
+		if wanted {
 			d.events++
 			d.add(change.Change{Op: change.Truncate, Ordinal: d.ordinal, Tx: d.tx, Table: rel.table})
 		}
@@ -300,15 +304,67 @@ func (d *decoder) truncate(p *parser) error {
 }
 
 // row decodes an insert, update or delete: the hot path.
-func (d *decoder) row(typ byte, p *parser, size int) error {
+func (d *decoder) row(ctx context.Context, typ byte, p *parser, size int) error {
 	rel := d.current[p.uint32()]
 	if rel == nil || d.tx == nil {
 		return fmt.Errorf("decode row: type %q without relation or transaction", typ)
 	}
-	if !d.next(size) {
+	if !d.wants() {
+		d.next(size)
 		return nil
 	}
-	c := change.Change{Ordinal: d.ordinal, Tx: d.tx, Table: rel.table}
+	// Before the row counts: if the catalog cannot be asked, the row comes again.
+	if (rel.tree || rel.loose) && time.Since(rel.resolved) >= relationFor {
+		var err error
+		if rel, err = d.again(ctx, rel); err != nil {
+			return err
+		}
+	}
+	c := change.Change{Ordinal: d.ordinal + 1, Tx: d.tx}
+	if err := d.fitting(ctx, rel, typ, p, &c); err != nil {
+		return err
+	}
+	d.next(size)
+	d.bytes += size
+	d.events++
+	d.add(c)
+	return nil
+}
+
+// again resolves a relation that may have changed without a message.
+func (d *decoder) again(ctx context.Context, rel *relation) (*relation, error) {
+	oid := rel.message.oid
+	rel, err := d.relations.resolve(ctx, rel.message)
+	if err == nil {
+		d.current[oid] = rel
+	}
+	return rel, err
+}
+
+// fitting is images; where a value does not fit its type it asks what that is now.
+func (d *decoder) fitting(ctx context.Context, rel *relation, typ byte, p *parser, c *change.Change) error {
+	if !rel.loose {
+		return d.images(rel, typ, p, c)
+	}
+	second := parser{b: bytes.Clone(p.b)} // reading values writes to them
+	unfit := &d.relations.types.unfit
+	*unfit = false
+	err := d.images(rel, typ, p, c)
+	if err != nil || !*unfit || rel.settled {
+		return err
+	}
+	if rel, err = d.again(ctx, rel); err != nil {
+		return err
+	}
+	*unfit = false
+	err = d.images(rel, typ, &second, c)
+	rel.settled = *unfit
+	return err
+}
+
+// images reads what a row change holds of the row.
+func (d *decoder) images(rel *relation, typ byte, p *parser, c *change.Change) error {
+	c.Table = rel.table
 	part := p.byte()
 	if part == 'K' || part == 'O' {
 		c.Before = d.tuple(rel, p)
@@ -343,9 +399,6 @@ func (d *decoder) row(typ byte, p *parser, size int) error {
 	if p.bad {
 		return fmt.Errorf("decode row: type %q of %s.%s is cut short or has other columns than its relation", typ, rel.table.Schema, rel.table.Name)
 	}
-	d.bytes += size
-	d.events++
-	d.add(c)
 	return nil
 }
 

@@ -3,10 +3,14 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 )
@@ -215,6 +219,32 @@ func TestDecoderResumes(t *testing.T) {
 	d = offline(t, change.Mark{End: "0/50", Tx: "0-90", Done: 2})
 	if s := brief(feed(t, d, all...)); s != "insert1@0-100 insert2@0-100 insert3@0-100 commit@0-100..0/130" {
 		t.Errorf("past the mark: %s", s)
+	}
+}
+
+// TestDecoderAsksAgain: a relation with a type that may change is asked for again after a
+// while. A row for which the catalog cannot be asked comes once it can be.
+func TestDecoderAsksAgain(t *testing.T) {
+	relation := message{'R'}.u32(7).str("public").str("sale").u8('d').u16(1).u8(1).str("id").u32(99999).u32(0)
+	row := message{'I'}.u32(7).u8('N').tuple("1")
+	all := []message{relation, begin(0x100, 42), row, row, row, commit(0x100, 0x130)}
+	d := offline(t, change.Mark{})
+	asked, down := 0, errors.New("down")
+	d.relations.lookup = func(context.Context, func(context.Context, *pgx.Conn) error) error { asked++; return down }
+	if err := d.message(context.Background(), bytes.Clone(relation)); !errors.As(err, new(lookupError)) {
+		t.Errorf("got %v", err)
+	}
+	down = nil
+	feed(t, d, all[:3]...)
+	d.current[7].resolved = time.Now().Add(-relationFor)
+	down = errors.New("down")
+	if err := d.message(context.Background(), bytes.Clone(row)); !errors.As(err, new(lookupError)) || d.ordinal != 1 {
+		t.Errorf("got %v, %d rows", err, d.ordinal)
+	}
+	d.reset()
+	down = nil
+	if s := brief(feed(t, d, all...)); s != "insert1@0-100 insert2@0-100 insert3@0-100 commit@0-100..0/130" || asked != 4 {
+		t.Errorf("%s, asked %d times", s, asked)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 )
@@ -193,6 +194,27 @@ func TestPartitionImages(t *testing.T) {
 		db.exec("delete from late where id = 1; alter table late_low replica identity full")
 		r := start(t, cfg, st)
 		r.wantLines("delete late key_only / id=1 n=missing note=missing -> none")
+	})
+}
+
+// TestPartitionsMadeWhole: partitions are given REPLICA IDENTITY FULL one after the other,
+// while rows come. A hot one is not described again after the last.
+func TestPartitionsMadeWhole(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(`create table p (id int primary key, n int) partition by range (id); create table hot partition of p for values from (0) to (100);
+			create table cold partition of p for values from (100) to (200)`)
+		r := start(t, db.config(), &memory{}, "p")
+		db.exec("insert into p values (1, 1); alter table p replica identity full; alter table hot replica identity full")
+		db.exec("update p set n = 2")
+		r.wantLines("insert p none / none -> id=1 n=1", "update p key_only / id=1 n=1 -> id=1 n=2")
+		db.exec("alter table cold replica identity full")
+		time.Sleep(relationFor + 100*time.Millisecond)
+		db.exec("update p set n = 3")
+		r.wantLines("update p full / id=1 n=2 -> id=1 n=3")
+		db.exec("alter table cold replica identity default")
+		time.Sleep(relationFor + 100*time.Millisecond)
+		db.exec("update p set n = 4")
+		r.wantLines("update p key_only / id=1 n=3 -> id=1 n=4")
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,7 +19,16 @@ type relation struct {
 	at    []int     // where these are in table.Columns; nil: each in its own place
 	tree  bool      // a partitioned table: the rows are those of partitions
 	whole bool      // of a tree: every partition has REPLICA IDENTITY FULL now
+
+	// The server does not describe a table again when a composite type or a partition's
+	// replica identity is altered. So trees and loose relations are resolved again.
+	message  relationMessage
+	loose    bool // ALTER TYPE may change what its values are
+	settled  bool // a value did not fit its type, and asking again did not help: it is of the past
+	resolved time.Time
 }
+
+const relationFor = shapeFor // how long a relation that may change unseen is believed
 
 // relationMessage is R of the protocol, as sent.
 type relationMessage struct {
@@ -115,6 +125,8 @@ func (r *relations) resolve(ctx context.Context, m relationMessage) (*relation, 
 	if old := r.known[m.oid]; old != nil && sameTable(old.table, rel.table) {
 		rel.table = old.table
 	}
+	rel.message, rel.resolved = m, time.Now()
+	rel.loose = slices.ContainsFunc(m.columns, func(c relationColumn) bool { return !r.types.final(c.typ) })
 	r.known[m.oid] = rel
 	return rel, nil
 }

@@ -34,13 +34,14 @@ const (
 	classVector // prints a JSON array itself
 )
 
-// pgType is what decoding must know of a type. Immutable once in use.
+// pgType is what decoding must know of a type. Only types.load alters one that is in use.
 type pgType struct {
 	name   string // as format_type prints it without modifier
 	class  class
 	elem   *pgType // classArray
 	delim  byte    // classArray
 	fields []field // classComposite
+	unfit  *bool   // classComposite: set when a value does not have these fields
 	dirty  bool    // texts need not be UTF-8
 }
 
@@ -168,6 +169,7 @@ func (l *typeLog) warn(oid uint32, name, why string) {
 type types struct {
 	byOID map[uint32]*pgType
 	log   *typeLog
+	unfit bool // a value did not have the fields of its composite type
 	dirty bool
 }
 
@@ -285,7 +287,7 @@ func (t *types) build(rows map[uint32]typeRow, attrs map[uint32][]attribute, oid
 	case base.isArray:
 		typ.class, typ.elem, typ.delim = classArray, t.get(base.elem), base.delim[0]
 	case base.kind == "c":
-		typ.class = classComposite
+		typ.class, typ.unfit = classComposite, &t.unfit
 		for _, a := range attrs[base.rel] {
 			typ.fields = append(typ.fields, field{a.name, t.get(a.typ)})
 		}

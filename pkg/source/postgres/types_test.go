@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
@@ -273,5 +274,28 @@ func TestTypesChange(t *testing.T) {
 		if got, want := show(c, c.After), `id=1 ps=[{"n":1,"Label":"x","extra":3}]`; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
+	})
+}
+
+// TestTypesChangeAlone alters a type and nothing else: the server does not describe the
+// tables again. Another number of fields shows at once, other names within seconds.
+func TestTypesChangeAlone(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(`create type pair as (n int, label text); create domain two as pair; create type nest as (p pair);
+			create table a (id int primary key, p pair); create table b (id int primary key, ps two[], q nest)`)
+		r := start(t, db.config(), &memory{}, "a", "b")
+		step := func(row, a, b string) {
+			t.Helper()
+			db.exec("insert into a values (1, " + row + "); insert into b values (1, array[" + row + "::pair::two], row(" + row + ")); delete from a; delete from b")
+			r.wantLines("insert a none / none -> id=1 p="+a, "insert b none / none -> id=1 ps=["+b+`] q={"p":`+b+"}", "delete a key_only / id=1 p=missing -> none", "delete b key_only / id=1 ps=missing q=missing -> none")
+		}
+		step("row(1, 'x')", `{"n":1,"label":"x"}`, `{"n":1,"label":"x"}`)
+		db.exec("alter type pair add attribute extra int")
+		step("row(1, 'x', 3)", `{"n":1,"label":"x","extra":3}`, `{"n":1,"label":"x","extra":3}`)
+		db.exec("alter type pair drop attribute label")
+		step("row(1, 3)", `{"n":1,"extra":3}`, `{"n":1,"extra":3}`)
+		db.exec("alter type pair rename attribute extra to more")
+		time.Sleep(relationFor + 100*time.Millisecond)
+		step("row(1, 3)", `{"n":1,"more":3}`, `{"n":1,"more":3}`)
 	})
 }
