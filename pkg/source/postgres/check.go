@@ -220,7 +220,7 @@ func (c Config) Grants() string {
 	c = c.WithDefaults()
 	publication := pgx.Identifier{c.Publication}.Sanitize()
 	role, database := "waltrigger", "…"
-	if url, err := pgx.ParseConfig(c.URL); err == nil {
+	if url, err := parseURL(c.URL); err == nil {
 		role, database = pgx.Identifier{url.User}.Sanitize(), pgx.Identifier{url.Database}.Sanitize()
 	}
 	sql := `-- Source ` + c.Name + `: run in its database, as a superuser or the owner of the tables.

@@ -79,9 +79,19 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
+// parseURL names the database also where the url does not: as for the server and libpq it
+// is then that of the user's name.
+func parseURL(url string) (*pgx.ConnConfig, error) {
+	p, err := pgx.ParseConfig(url)
+	if err == nil && p.Database == "" {
+		p.Database = p.User
+	}
+	return p, err
+}
+
 // Database is the name of the database, "" if the URL does not parse.
 func (c Config) Database() string {
-	p, err := pgx.ParseConfig(c.URL)
+	p, err := parseURL(c.URL)
 	if err != nil {
 		return ""
 	}

@@ -56,7 +56,7 @@ type connector struct {
 }
 
 func (c connector) config(extra map[string]string) (*pgx.ConnConfig, error) {
-	cfg, err := pgx.ParseConfig(c.url)
+	cfg, err := parseURL(c.url)
 	if err != nil {
 		return nil, fmt.Errorf("read url: %w", err)
 	}

@@ -83,6 +83,40 @@ func TestPrepareSlotStates(t *testing.T) {
 	})
 }
 
+// TestDatabaseOfTheUser: a url without a database leads to that of the user's name, which
+// the slot then belongs to.
+func TestDatabaseOfTheUser(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		execOn(t, db.server, "create role "+db.name+" superuser login password 'secret'")
+		t.Cleanup(func() {
+			db.exec("drop owned by " + db.name)
+			execOn(t, db.server, "drop role "+db.name)
+		})
+		cfg := db.config()
+		cfg.URL = strings.TrimSuffix(strings.Replace(db.url, "postgres:postgres@", db.name+":secret@", 1), db.name)
+		if cfg.Database() != db.name || !strings.Contains(cfg.Grants(), `ON DATABASE "`+db.name+`"`) {
+			t.Errorf("database %q, grants %s", cfg.Database(), cfg.Grants())
+		}
+		st, _, err := prepare(t, cfg, source.State{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, _, err := prepare(t, cfg, st); err != nil || again != st {
+			t.Errorf("second start: %+v, %v", again, err)
+		}
+		for _, f := range []func(*Source) error{
+			func(s *Source) error { _, err := s.Adopt(context.Background()); return err },
+			func(s *Source) error { return s.Drop(context.Background()) },
+		} {
+			s := newSource(t, cfg)
+			if err := f(s); err != nil {
+				t.Error(err)
+			}
+			s.Close()
+		}
+	})
+}
+
 func TestPrepareRefusals(t *testing.T) {
 	each(t, func(t *testing.T, db *database) {
 		role := db.name + "_role"
