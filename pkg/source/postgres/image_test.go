@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -312,6 +313,36 @@ func TestSchemaChangesWithin(t *testing.T) {
 		if second := r.row(); first.Table != second.Table || line(first) != `insert t none / none -> id=4 b="same"` {
 			t.Errorf("got %s; the same shape gives another Table: %v", line(first), first.Table != second.Table)
 		}
+	})
+}
+
+// TestKeyRenamedBeforeRead decodes rows of a table whose primary key has another name by
+// now: where no column was dropped its place tells, otherwise what it was when last read.
+func TestKeyRenamedBeforeRead(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec(`create table full_row (id int primary key, n int); alter table full_row replica identity full;
+			create table by_index (code text not null unique, id int primary key); alter table by_index replica identity using index by_index_code_key;
+			create table moved (a int, id int primary key, n int); alter table moved replica identity full`)
+		wantKey := func(c change.Change, want ...int) {
+			t.Helper()
+			if !slices.Equal(c.Table.Key, want) || c.Table.KeyIsPrimary != (want != nil) {
+				t.Errorf("%s: key %v, primary %t, want %v", line(c), c.Table.Key, c.Table.KeyIsPrimary, want)
+			}
+		}
+		st := &memory{}
+		start(t, db.config(), st, "full_row", "by_index", "moved").close()
+		db.exec("insert into full_row values (1, 1); insert into by_index values ('a', 1); insert into moved values (1, 1, 1)")
+		db.exec("alter table full_row rename id to uid; alter table full_row add more int; alter table by_index rename id to uid; alter table moved rename id to uid; alter table moved drop a")
+		db.exec("insert into full_row values (2, 1)")
+		r := start(t, db.config(), st)
+		wantKey(r.row(), 0)
+		wantKey(r.row(), 1)
+		wantKey(r.row()) // not the column that is in that place now
+		wantKey(r.row(), 0)
+		db.exec("insert into moved values (2, 1)")
+		wantKey(r.row(), 0)
+		db.exec("begin; alter table moved add b int; insert into moved values (3, 1, 1); alter table moved rename uid to id; alter table moved drop n; commit")
+		wantKey(r.row(), 0)
 	})
 }
 

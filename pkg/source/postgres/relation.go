@@ -148,16 +148,9 @@ func (r *relations) build(m relationMessage, now catalogTable) *relation {
 			flagged = append(flagged, i)
 		}
 	}
-	primary := now.primary()
-	if old := r.known[m.oid]; now.columns == nil && old != nil && old.table.KeyIsPrimary {
-		// The table is gone: what was right for it before is the better guess.
-		for _, i := range old.table.Key {
-			primary = append(primary, old.table.Columns[i].Name)
-		}
-	}
 	key, isPrimary := flagged, m.identity == 'd' && len(flagged) > 0
 	if m.identity != 'd' {
-		if found := positions(columns, primary); len(found) > 0 {
+		if found := r.primary(m, columns, now); len(found) > 0 {
 			key, isPrimary = found, true
 		} else if m.identity == 'f' {
 			key = nil // every column is flagged: that orders nothing
@@ -169,6 +162,36 @@ func (r *relations) build(m relationMessage, now catalogTable) *relation {
 	}
 	rel.table = change.NewTable(m.schema, m.name, columns, key, isPrimary, id)
 	return rel
+}
+
+// primary finds the primary key of now among columns. It may have had other names when the
+// row was written.
+func (r *relations) primary(m relationMessage, columns []change.Column, now catalogTable) []int {
+	at := now.primary()
+	if now.columns != nil && len(at) == 0 {
+		return nil
+	}
+	var names []string
+	for _, i := range at {
+		names = append(names, now.columns[i].name)
+	}
+	if found := positions(columns, names); len(found) > 0 {
+		return found
+	}
+	if len(at) > 0 && at[len(at)-1] < len(m.columns) && now.begins(m.columns) {
+		return at
+	}
+	// The table is gone, or not to be recognized: what was right for it before is the
+	// better guess.
+	old := r.known[m.oid]
+	if old == nil || !old.table.KeyIsPrimary {
+		return nil
+	}
+	names = nil
+	for _, i := range old.table.Key {
+		names = append(names, old.table.Columns[i].Name)
+	}
+	return positions(columns, names)
 }
 
 // spread puts columns where at says among those of the catalog.
@@ -205,6 +228,7 @@ func sameTable(a, b *change.Table) bool {
 // catalogTable is a table as the catalog has it now; without columns if there is none.
 type catalogTable struct {
 	columns     []catalogColumn
+	dropped     bool // a column was dropped: those that are left have moved up
 	tree, whole bool // as of a relation
 }
 
@@ -225,15 +249,17 @@ list as (select to_jsonb(r)->'prattrs' as attrs from pg_catalog.pg_publication_r
   where r.prrelid = $1 and p.pubname = any($2) and to_jsonb(r)->>'prattrs' is not null limit 1)
 select tree.tree, tree.whole, a.attname::text, pg_catalog.format_type(a.atttypid, null), a.atttypid,
   exists(select from pg_catalog.pg_index i where i.indrelid = a.attrelid and i.indisprimary and a.attnum = any(i.indkey::int2[])),
-  a.attgenerated <> '' or coalesce(not list.attrs @> to_jsonb(a.attnum), false)
+  a.attgenerated <> '' or coalesce(not list.attrs @> to_jsonb(a.attnum), false), a.attnum
 from pg_catalog.pg_attribute a cross join tree left join list on true where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, oid, publications)
 	if err != nil {
 		return catalogTable{}, err
 	}
 	var t catalogTable
 	var col catalogColumn
-	_, err = pgx.ForEachRow(rows, []any{&t.tree, &t.whole, &col.name, &col.typeName, &col.typ, &col.primary, &col.unlogged}, func() error {
+	var number int
+	_, err = pgx.ForEachRow(rows, []any{&t.tree, &t.whole, &col.name, &col.typeName, &col.typ, &col.primary, &col.unlogged, &number}, func() error {
 		t.columns = append(t.columns, col)
+		t.dropped = t.dropped || number != len(t.columns)
 		return nil
 	})
 	return t, err
@@ -261,12 +287,27 @@ func (t catalogTable) fit(columns []relationColumn) []int {
 	return at
 }
 
-func (t catalogTable) primary() []string {
-	var names []string
-	for _, c := range t.columns {
-		if c.primary {
-			names = append(names, c.name)
+// begins reports whether the columns of a message are the first of the catalog, whatever
+// they are called by now. Columns are only ever added at the end.
+func (t catalogTable) begins(columns []relationColumn) bool {
+	if t.dropped || len(columns) > len(t.columns) {
+		return false
+	}
+	for i, c := range columns {
+		if now := t.columns[i]; now.unlogged || now.typ != c.typ {
+			return false
 		}
 	}
-	return names
+	return true
+}
+
+// primary is the places of the primary key.
+func (t catalogTable) primary() []int {
+	var at []int
+	for i, c := range t.columns {
+		if c.primary {
+			at = append(at, i)
+		}
+	}
+	return at
 }
