@@ -131,6 +131,10 @@ func (c *check) slot(ctx context.Context, conn *pgx.Conn) error {
 
 func (c *check) existingSlot(slot *slotInfo, database string) error {
 	name := c.s.cfg.Slot
+	if slot.provisional {
+		c.add(source.LevelWarn, "slot "+name+" is still being made, which waits for open transactions to end", "end them")
+		return nil
+	}
 	if err := c.s.checkSlot(slot, database, max(slot.Confirmed, 1), slot.Confirmed); err != nil {
 		return err
 	}

@@ -147,6 +147,7 @@ type slotInfo struct {
 	RetainedBytes        int64
 	SafeBytes            int64 // so much more log, and the server gives the slot up; -1: it does not
 	logical, provisional bool
+	twoPhase             bool // 15 and later: sends prepared transactions before their second phase
 }
 
 func readSlot(ctx context.Context, c *pgx.Conn, name string) (*slotInfo, error) {
@@ -155,9 +156,10 @@ func readSlot(ctx context.Context, c *pgx.Conn, name string) (*slotInfo, error) 
 	err := c.QueryRow(ctx, `
 select coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0), coalesce(wal_status, ''),
        coalesce(pg_catalog.to_jsonb(s)->>'invalidation_reason', ''), coalesce((pg_catalog.to_jsonb(s)->>'failover')::bool, false), coalesce(confirmed_flush_lsn::text, '0/0'),
-       coalesce(`+logEnd+` - restart_lsn, 0)::bigint, coalesce(safe_wal_size, -1), slot_type = 'logical', temporary or confirmed_flush_lsn is null
+       coalesce(`+logEnd+` - restart_lsn, 0)::bigint, coalesce(safe_wal_size, -1), slot_type = 'logical', temporary or confirmed_flush_lsn is null,
+       current_setting('server_version_num')::int >= 150000 and coalesce((pg_catalog.to_jsonb(s)->>'two_phase')::bool, false)
 from pg_catalog.pg_replication_slots s where slot_name = $1`, name).
-		Scan(&i.Plugin, &i.Database, &i.Active, &i.ActivePID, &i.WALStatus, &i.Invalidation, &i.Failover, &confirmed, &i.RetainedBytes, &i.SafeBytes, &i.logical, &i.provisional)
+		Scan(&i.Plugin, &i.Database, &i.Active, &i.ActivePID, &i.WALStatus, &i.Invalidation, &i.Failover, &confirmed, &i.RetainedBytes, &i.SafeBytes, &i.logical, &i.provisional, &i.twoPhase)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -176,14 +178,19 @@ func (s *Source) checkSlot(slot *slotInfo, database string, end, serverEnd lsn) 
 			Mend: "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
 		}
 	}
+	foreign := s.foreignSlot(slot, database)
 	switch {
 	case slot == nil:
 		return halt(fmt.Sprintf("replication slot %s does not exist any more, and %s was read last", s.cfg.Slot, end))
-	case !slot.logical || slot.Plugin != "pgoutput" || slot.Database != database:
+	case foreign != nil:
+		return foreign
+	case slot.twoPhase:
 		return &source.HaltError{
-			State: stateMisconfig, Reason: fmt.Sprintf("replication slot %s is of plugin %q in database %q, want pgoutput in %q", s.cfg.Slot, slot.Plugin, slot.Database, database),
-			Mend: "configure another slot name",
+			State: stateMisconfig, Reason: fmt.Sprintf("replication slot %s was made with two_phase: it sends transactions when they are prepared, which may never be committed", s.cfg.Slot),
+			Mend: "configure another slot name, or have the slot made anew: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}
+	case slot.provisional:
+		return fmt.Errorf("replication slot %s is still being made, which waits for open transactions to end", s.cfg.Slot)
 	case slot.WALStatus == "lost" || slot.Invalidation != "":
 		return halt(fmt.Sprintf("replication slot %s was invalidated by the server (%s), its log is gone", s.cfg.Slot, strings.Trim(slot.WALStatus+" "+slot.Invalidation, " ")))
 	case slot.Confirmed > end:
@@ -197,7 +204,10 @@ func (s *Source) checkSlot(slot *slotInfo, database string, end, serverEnd lsn) 
 // Prepare implements source.Source. It waits, trying again, while the server cannot be
 // reached; Status tells why.
 func (s *Source) Prepare(ctx context.Context, saved source.State, save func(source.State) error) (source.State, error) {
-	return s.link.Prepare(ctx, func() (source.State, error) { return s.prepare(ctx, saved, save) }, judge)
+	return s.link.Prepare(ctx, func() (st source.State, err error) {
+		saved, err = s.prepare(ctx, saved, save) // a slot that an attempt made is ours for the next one
+		return saved, err
+	}, judge)
 }
 
 func (s *Source) prepare(ctx context.Context, saved source.State, save func(source.State) error) (source.State, error) {
@@ -242,6 +252,9 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 			Mend:   "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}
 	}
+	if end, _, err := parseMark(saved.Mark); err == nil && end.at == 0 {
+		saved.Mark.End = "" // nothing was read
+	}
 	switch {
 	case saved.Mark.End != "":
 		return s.goOn(ctx, conn, saved, slot, database, id, save)
@@ -255,7 +268,7 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 		if err := s.checkSlot(slot, database, slot.Confirmed, id.end); err != nil {
 			return saved, err
 		}
-		saved.Mark = change.Mark{End: id.history.end(slot.Confirmed).position()}
+		saved.Mark.End = id.history.end(slot.Confirmed).position()
 		return saved, save(saved)
 	}
 	return s.createSlot(ctx, conn, id, save)

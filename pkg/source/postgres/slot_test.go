@@ -80,6 +80,100 @@ func TestPrepareSlotStates(t *testing.T) {
 		db.exec("select pg_create_logical_replication_slot($1, 'test_decoding')", db.name)
 		_, _, err = prepare(t, cfg, st)
 		wantHalt(t, err, stateMisconfig, "test_decoding")
+		db.exec("select pg_drop_replication_slot($1)", db.name)
+		if db.major < 15 { // its pgoutput knows no two_phase
+			return
+		}
+		db.exec("select pg_create_logical_replication_slot($1, 'pgoutput', false, true)", db.name)
+		s := newSource(t, cfg)
+		defer s.Close()
+		_, err = s.Adopt(context.Background())
+		wantHalt(t, err, stateMisconfig, "two_phase")
+		if st, _, err = s.Resync(context.Background(), nil, m.save); err != nil {
+			t.Fatal(err)
+		}
+		if again, _, err := prepare(t, cfg, st); err != nil || again != st {
+			t.Errorf("start after it was made anew: %+v, %v", again, err)
+		}
+	})
+}
+
+// TestPrepareWhileMade: what was stopped while the server made the slot waits for it. Whether
+// the server then makes or discards it, nothing is lost and nothing needs an operator.
+func TestPrepareWhileMade(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		ctx := context.Background()
+		for _, end := range []string{"made", "discarded"} {
+			cfg := db.config()
+			cfg.Slot += end
+			app := db.connect()
+			execOn(t, app, "begin; select pg_current_xact_id()")
+			killed := newSource(t, cfg)
+			conn, err := killed.connector.replication(ctx, patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(ctx)
+			id, err := killed.identify(ctx, conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := make(chan error, 1)
+			go func() {
+				made <- conn.Exec(ctx, "CREATE_REPLICATION_SLOT "+quote(cfg.Slot)+" LOGICAL pgoutput NOEXPORT_SNAPSHOT").Close()
+			}()
+			eventually(t, "the slot", func() bool {
+				return text1(t, db.Conn, "select count(*)::text from pg_replication_slots where slot_name = $1", cfg.Slot) == "1"
+			})
+			s := newSource(t, cfg)
+			defer s.Close()
+			if found := s.Check(ctx); !slices.ContainsFunc(found, func(f source.Finding) bool {
+				return f.Level == source.LevelWarn && strings.Contains(f.Text, "still being made")
+			}) {
+				t.Errorf("findings %v", found)
+			}
+			st := &memory{states: []source.State{{Identity: id.identity}}}
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.Prepare(ctx, st.last(), st.save)
+				done <- err
+			}()
+			eventually(t, "the reason", func() bool { return strings.Contains(s.Status().Detail, "still being made") })
+			if end == "discarded" {
+				db.exec("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1", cfg.Slot)
+				eventually(t, "the slot's end", func() bool {
+					return text1(t, db.Conn, "select count(*)::text from pg_replication_slots where slot_name = $1 and active_pid = $2", cfg.Slot, conn.PID()) == "0"
+				})
+			}
+			execOn(t, app, "commit")
+			if err := <-made; (err == nil) != (end == "made") {
+				t.Errorf("%s: the slot's maker got %v", end, err)
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			confirmed := text1(t, db.Conn, "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1", cfg.Slot)
+			if got := st.last(); got.Mark.End != change.Position(confirmed) || got.Identity != id.identity {
+				t.Errorf("%s: saved %+v, the slot stands at %s", end, st.states, confirmed)
+			}
+		}
+		// A position that was saved before there was one.
+		nowhere := source.State{Mark: change.Mark{End: "0/0"}}
+		for _, there := range []bool{true, false} {
+			cfg := db.config()
+			first, _, err := prepare(t, cfg, source.State{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if nowhere.Identity = first.Identity; !there {
+				db.exec("select pg_drop_replication_slot($1)", cfg.Slot)
+			}
+			st, _, err := prepare(t, cfg, nowhere)
+			if err != nil || there && st != first || st.Mark.End == "0/0" || st.Mark.End == "" {
+				t.Errorf("slot %t: got %+v, %v", there, st, err)
+			}
+			db.exec("select pg_drop_replication_slot($1)", cfg.Slot)
+		}
 	})
 }
 
