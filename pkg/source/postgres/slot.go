@@ -289,7 +289,7 @@ func (s *Source) goOn(ctx context.Context, conn walsender, saved source.State, s
 		return saved, err
 	}
 	if s.fails(id) && !slot.Failover && !slot.Active {
-		if err := conn.Exec(ctx, "ALTER_REPLICATION_SLOT "+s.cfg.Slot+" (FAILOVER)").Close(); err != nil {
+		if err := conn.Exec(ctx, "ALTER_REPLICATION_SLOT "+quote(s.cfg.Slot)+" (FAILOVER)").Close(); err != nil {
 			return saved, fmt.Errorf("make the slot one that standbys keep: %w", err)
 		}
 		s.log.Info("made the replication slot one that standbys keep", "slot", s.cfg.Slot)
@@ -327,9 +327,9 @@ func (s *Source) createSlot(ctx context.Context, conn walsender, id identified, 
 		s.link.Set("connecting", why)
 	})
 	defer slow.Stop()
-	create := "CREATE_REPLICATION_SLOT " + s.cfg.Slot + " LOGICAL pgoutput NOEXPORT_SNAPSHOT"
+	create := "CREATE_REPLICATION_SLOT " + quote(s.cfg.Slot) + " LOGICAL pgoutput NOEXPORT_SNAPSHOT"
 	if s.fails(id) {
-		create = "CREATE_REPLICATION_SLOT " + s.cfg.Slot + " LOGICAL pgoutput (SNAPSHOT 'nothing', FAILOVER)"
+		create = "CREATE_REPLICATION_SLOT " + quote(s.cfg.Slot) + " LOGICAL pgoutput (SNAPSHOT 'nothing', FAILOVER)"
 	}
 	made, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, create))
 	if sqlState(err) == "42710" { // made by somebody else meanwhile: not ours after all

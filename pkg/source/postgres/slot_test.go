@@ -211,6 +211,22 @@ func TestDatabaseOfTheUser(t *testing.T) {
 	})
 }
 
+// TestSlotNames: names that are no identifiers to the server's grammar are slots all the
+// same.
+func TestSlotNames(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table sale (id int primary key)")
+		cfg := db.config()
+		cfg.Slot, cfg.NoFailover = "1"+db.name, true
+		st := &memory{}
+		start(t, cfg, st, "sale").close()
+		cfg.NoFailover = false // which alters it
+		r := start(t, cfg, st)
+		db.exec("insert into sale values (1)")
+		r.wantLines("insert sale none / none -> id=1")
+	})
+}
+
 func TestPrepareRefusals(t *testing.T) {
 	each(t, func(t *testing.T, db *database) {
 		role := db.name + "_role"

@@ -128,7 +128,7 @@ func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, found 
 	if s.cfg.Origin == OriginNone && !dec.rules.localOnly {
 		options = append(options, "origin 'none'")
 	}
-	err = pglogrepl.StartReplication(ctx, conn.PgConn, s.cfg.Slot, pglogrepl.LSN(dec.end.at), pglogrepl.StartReplicationOptions{PluginArgs: options})
+	err = pglogrepl.StartReplication(ctx, conn.PgConn, quote(s.cfg.Slot), pglogrepl.LSN(dec.end.at), pglogrepl.StartReplicationOptions{PluginArgs: options})
 	if err != nil {
 		return nil, s.streamError(err)
 	}
