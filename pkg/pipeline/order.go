@@ -44,11 +44,11 @@ func (r *renderer) order(dl *deliver.Delivery, pl *plan, h *hit) error {
 		sum := sha256.Sum256(append(append([]byte(nil), pl.name...), dl.Message.Key...))
 		dl.Message.Key = hex.AppendEncode(nil, sum[:16])
 	}
-	if c.Op == change.Update && c.Before != nil && keyDiffers(c) {
-		if !keyKnown(c.Table, c.Before) {
-			dl.NLane, dl.Barrier = 0, true
-			return nil
-		}
+	switch {
+	case c.Op != change.Update || c.Before == nil:
+	case !keyKnown(c.Table, c.Before): // it may have been any
+		dl.NLane, dl.Barrier = 0, true
+	case keyDiffers(c):
 		var buf [64]byte
 		dl.NLane, dl.Lanes[1] = 2, lane(pl.table, payload.AppendKey(buf[:0], c.Table, c.Before))
 	}
@@ -133,7 +133,7 @@ func keyKnown(t *change.Table, row []change.Value) bool {
 
 func keyDiffers(c *change.Change) bool {
 	for _, k := range c.Table.Key {
-		if c.Before[k].Kind != change.Missing && c.Before[k] != c.After[k] {
+		if c.Before[k] != c.After[k] {
 			return true
 		}
 	}

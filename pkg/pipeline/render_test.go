@@ -72,6 +72,7 @@ func TestOrder(t *testing.T) {
 		{"two columns, other row", "", on(pair, insert("1", "0", "5")), on(pair, remove("1", "2", "5")), lane, false, "[1,2]"},
 		{"delete that does not know its key", "", on(pair, insert("1", "0", "5")), on(pair, remove("-", "-", "5")), barrier, true, "public.sale"},
 		{"update that does not know its old key", "", on(pair, insert("1", "0", "5")), on(pair, update(values("2", "-", "-"), values("1", "0", "5"))), barrier, true, "[1,0]"},
+		{"update that does not know the part that may have changed", "", on(pair, insert("2", "0", "5")), on(pair, update(values("-", "0", "4"), values("1", "0", "5"))), barrier, true, "[1,0]"},
 		{"without key", "", on(keyless, insert("1", "0", "5")), on(keyless, insert("2", "0", "5")), lane, true, "public.sale"},
 		{"strict", `"ordering":"source"`, insert("1", "0", "5"), on(other, insert("2", "0", "5")), lane, true, "shop"},
 		{"strict truncate", `"ordering":"source"`, insert("1", "0", "5"), truncate, lane, true, "shop"},
