@@ -316,6 +316,24 @@ func TestSchemaChangesWithin(t *testing.T) {
 	})
 }
 
+// TestKeyWithoutIdentity: a primary key that cannot be the identity, being DEFERRABLE, is the
+// key all the same. One that the log does not hold is not.
+func TestKeyWithoutIdentity(t *testing.T) {
+	each(t, func(t *testing.T, db *database) {
+		db.exec("create table later (n int, id int primary key deferrable); create table made (n int, id int generated always as (n * 2) stored primary key)")
+		s := newSource(t, db.config())
+		s.AllowInsertOnly(names("later"))
+		r := startSource(t, s, &memory{}, "later", "made")
+		db.exec("insert into later values (1, 2); insert into made values (1)")
+		if c := r.row(); !slices.Equal(c.Table.Key, []int{1}) || !c.Table.KeyIsPrimary {
+			t.Errorf("%s: key %v, primary %t", line(c), c.Table.Key, c.Table.KeyIsPrimary)
+		}
+		if c := r.row(); (c.After[1].Kind == change.Missing) != (c.Table.Key == nil) {
+			t.Errorf("%s: key %v, primary %t", line(c), c.Table.Key, c.Table.KeyIsPrimary)
+		}
+	})
+}
+
 // TestKeyRenamedBeforeRead decodes rows of a table whose primary key has another name by
 // now: where no column was dropped its place tells, otherwise what it was when last read.
 func TestKeyRenamedBeforeRead(t *testing.T) {

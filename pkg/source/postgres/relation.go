@@ -149,8 +149,8 @@ func (r *relations) build(m relationMessage, now catalogTable) *relation {
 		}
 	}
 	key, isPrimary := flagged, m.identity == 'd' && len(flagged) > 0
-	if m.identity != 'd' {
-		if found := r.primary(m, columns, now); len(found) > 0 {
+	if !isPrimary { // also a primary key that is DEFERRABLE is no identity
+		if found := r.primary(m, columns, now); len(found) > 0 && rel.logs(found) {
 			key, isPrimary = found, true
 		} else if m.identity == 'f' {
 			key = nil // every column is flagged: that orders nothing
@@ -192,6 +192,11 @@ func (r *relations) primary(m relationMessage, columns []change.Column, now cata
 		names = append(names, old.table.Columns[i].Name)
 	}
 	return positions(columns, names)
+}
+
+// logs reports whether the log holds these columns.
+func (rel *relation) logs(columns []int) bool {
+	return rel.at == nil || !slices.ContainsFunc(columns, func(i int) bool { return !slices.Contains(rel.at, i) })
 }
 
 // spread puts columns where at says among those of the catalog.
