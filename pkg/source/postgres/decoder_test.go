@@ -162,7 +162,7 @@ func TestDecoderMutes(t *testing.T) {
 	if got := feed(t, d, replicated...); brief(got) != "insert1@0-800 commit@0-800..0/810" {
 		t.Errorf("got %s", brief(got))
 	}
-	for name, content := range map[string]string{"list": "[1]", "null": "null", "no JSON": "{", "empty": "", "too large": `{"a":"` + strings.Repeat("x", maxAnnotations) + `"}`} {
+	for name, content := range map[string]string{"list": "[1]", "null": "null", "no JSON": "{", "empty": "", "no UTF-8": "{\"a\":\"\xff\"}", "too large": `{"a":"` + strings.Repeat("x", maxAnnotations) + `"}`} {
 		if got := feed(t, d, begin(0x900, 9), logical("waltrigger", content), insertSale("8"), commit(0x900, 0x910)); got[0].Tx.Annotations != "" {
 			t.Errorf("%s: annotations %.20s", name, got[0].Tx.Annotations)
 		}

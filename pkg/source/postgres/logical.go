@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // Prefixes of pg_logical_emit_message(true, …) that mean something to us. They count for
@@ -51,6 +52,10 @@ func (d *decoder) logical(p *parser) {
 func (d *decoder) annotate(content []byte) {
 	if len(content)+len(d.tx.Annotations) > maxAnnotations {
 		d.complain(fmt.Sprintf("the annotations would be larger than %d bytes", maxAnnotations), annotationPrefix)
+		return
+	}
+	if !utf8.Valid(content) { // a bytea may hold anything, and reading it as JSON would not mind
+		d.complain("it is not UTF-8", annotationPrefix)
 		return
 	}
 	var members map[string]json.RawMessage

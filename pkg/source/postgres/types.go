@@ -52,6 +52,9 @@ type field struct {
 
 var unknownType = &pgType{name: "unknown"}
 
+// charOID is the type "char": a byte, which version 14 sends as it is.
+const charOID = 18
+
 // builtin types by OID; those OIDs are fixed for ever. The third column is the OID of
 // the array type.
 var builtin = []struct {
@@ -62,7 +65,7 @@ var builtin = []struct {
 }{
 	{16, "boolean", 1000, classBool},
 	{17, "bytea", 1001, classBytes},
-	{18, `"char"`, 1002, classString},
+	{charOID, `"char"`, 1002, classString},
 	{19, "name", 1003, classString},
 	{20, "bigint", 1016, classInt},
 	{21, "smallint", 1005, classInt},
@@ -176,7 +179,7 @@ type types struct {
 func newTypes(log *typeLog) *types {
 	t := &types{byOID: make(map[uint32]*pgType, 3*len(builtin)), log: log}
 	for _, b := range builtin {
-		elem := &pgType{name: b.name, class: b.class}
+		elem := &pgType{name: b.name, class: b.class, dirty: b.oid == charOID}
 		delim := byte(',')
 		if b.name == "box" {
 			delim = ';'

@@ -252,6 +252,27 @@ func TestServerEncodings(t *testing.T) {
 	})
 }
 
+// TestChar: a "char" may be any byte. Version 14 sends it as it is, whatever the encoding.
+func TestChar(t *testing.T) {
+	everyMajor(t, func(t *testing.T, db *database) {
+		db.exec(`create domain byte as "char"; create table t (id int primary key, a "char", b byte, l "char"[])`)
+		r := start(t, db.config(), &memory{}, "t")
+		db.exec(`insert into t select 1, c, c, array[c] from (values ((-56)::"char")) v (c)`)
+		want := `id=1 a="\\310" b="\\310" l=["\\310"]`
+		if db.major < 15 {
+			want = "id=1 a=\"\uFFFD\" b=\"\uFFFD\" l=[\"\uFFFD\"]"
+		}
+		got := r.row()
+		if s := show(got, got.After); s != want || !utf8.ValidString(got.After[1].Text) {
+			t.Errorf("got %s, %q, want %s", s, got.After[1].Text, want)
+		}
+		rows, err := r.Rows(context.Background(), source.Query{Table: names("t")[0], Columns: []string{"id"}, Keys: [][]string{{"1"}}})
+		if err != nil || len(rows.Rows) != 1 || !slices.Equal(rows.Rows[0], got.After) {
+			t.Errorf("the table gives %+v, the log %+v (%v)", rows.Rows, got.After, err)
+		}
+	})
+}
+
 // TestTypesChange alters types while they are in use.
 func TestTypesChange(t *testing.T) {
 	each(t, func(t *testing.T, db *database) {
