@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -229,14 +230,23 @@ func (sh *shape) selection(q source.Query) string {
 	case q.Limit <= 0:
 		return "select k.n" + columns + " from " + keys + " join " + sh.from + " t on " + on
 	case !sh.indexed(q.Columns): // read it once, not once a key
-		return `select t."#n"` + columns + ` from (select k.n as "#n", t.*, row_number() over (partition by k.n` + order + `) as "#i" from ` +
-			keys + " join " + sh.from + ` t on ` + on + `) t where t."#i" <= ` + strconv.Itoa(q.Limit)
+		n, i := sh.unused("#n"), sh.unused("#i")
+		return "select t." + n + columns + " from (select k.n as " + n + ", t.*, row_number() over (partition by k.n" + order + ") as " + i + " from " +
+			keys + " join " + sh.from + " t on " + on + ") t where t." + i + " <= " + strconv.Itoa(q.Limit)
 	}
 	rows := "select * from " + sh.from + " t where " + on
 	if order != "" { // the fence keeps the planner from walking through the primary key instead
 		rows = "select * from (" + rows + " offset 0) t" + order
 	}
 	return "select k.n" + columns + " from " + keys + " cross join lateral (" + rows + " limit " + strconv.Itoa(q.Limit) + ") t"
+}
+
+// unused is a name, quoted, that no column has.
+func (sh *shape) unused(name string) string {
+	for slices.ContainsFunc(sh.table.Columns, func(c change.Column) bool { return c.Name == name }) {
+		name += "#"
+	}
+	return quote(name)
 }
 
 // counting builds the query for counts: the number of the key, then the count.
