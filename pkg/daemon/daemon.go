@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,7 @@ type daemon struct {
 	leader   *leader
 	metrics  *deliver.Metrics
 	tests    *deliver.Deliverer
+	serving  atomic.Pointer[deliver.Deliverer] // of the term, while there is one
 	sources  *sources
 	triggers *triggers
 	admin    *api.Server
@@ -196,6 +198,8 @@ func (d *daemon) term(t *term) {
 		return
 	}
 	defer dv.Close()
+	d.serving.Store(dv)
+	defer d.serving.Store(nil)
 	if !d.triggers.serve(t.ctx, dv) {
 		return
 	}
@@ -311,6 +315,8 @@ func (d *daemon) ready(ctx context.Context) []api.Ready {
 	check := api.Ready{Name: "store", OK: true}
 	if err := d.store.Writable(ctx); err != nil {
 		check.OK, check.Detail = false, err.Error()
+	} else if dv := d.serving.Load(); dv != nil && dv.StoreTrouble() != "" {
+		check.OK, check.Detail = false, "it takes no deliveries: "+dv.StoreTrouble()
 	}
 	out := []api.Ready{check}
 	for _, s := range d.status(ctx) {

@@ -48,15 +48,21 @@ func (q *Destination) closeBreaker() {
 // success; q.mu is held.
 func (q *Destination) success(now time.Time) {
 	q.succeeded = now
-	if q.failures > 0 {
-		if q.failures >= q.d.cfg.Backoff.Trip {
-			q.d.log.Info("destination answers again", "destination", q.id, "failures", q.failures, "seconds", int(now.Sub(q.since).Seconds()))
-		}
-		q.closeBreaker()
-	}
+	q.answers(now)
 	if most := q.maxWorkers(); q.limit < most {
 		q.limit = min(2*q.limit, most)
 	}
+}
+
+// answers notes that the destination as a whole does not fail any more; q.mu is held.
+func (q *Destination) answers(now time.Time) {
+	if q.failures == 0 {
+		return
+	}
+	if q.failures >= q.d.cfg.Backoff.Trip {
+		q.d.log.Info("destination answers again", "destination", q.id, "failures", q.failures, "seconds", int(now.Sub(q.since).Seconds()))
+	}
+	q.closeBreaker()
 }
 
 // failure notes that the destination failed, in a request that began then. It returns

@@ -18,9 +18,10 @@ import (
 type clerk struct {
 	d     *Deliverer
 	store Store
-	bytes atomic.Int64    // parked, those on their way included
-	kept  [3]atomic.Int64 // of what is over, by state, about
-	lost  bool            // something could not be written: what came after it must not be
+	bytes atomic.Int64           // parked, those on their way included
+	kept  [3]atomic.Int64        // of what is over, by state, about
+	why   atomic.Pointer[string] // the store takes nothing now; nil: it does
+	lost  bool                   // something could not be written: what came after it must not be
 
 	mu     sync.Mutex
 	notes  []note
@@ -223,6 +224,7 @@ func (c *clerk) write(notes []note) {
 		cancel()
 		if err == nil {
 			if said {
+				c.why.Store(nil)
 				c.d.log.Info("store takes deliveries again")
 			}
 			break
@@ -233,6 +235,8 @@ func (c *clerk) write(notes []note) {
 		}
 		if !said {
 			said = true
+			why := err.Error()
+			c.why.Store(&why)
 			c.d.log.Error("store takes no deliveries: what cannot be sent waits in memory", "err", err)
 		}
 		if c.d.ctx.Err() != nil && until.IsZero() {

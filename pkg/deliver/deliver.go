@@ -246,6 +246,17 @@ func (d *Deliverer) relieve() {
 	}
 }
 
+// StoreTrouble says why the store takes no deliveries now, "" if it does.
+func (d *Deliverer) StoreTrouble() string {
+	if d.clerk == nil {
+		return ""
+	}
+	if why := d.clerk.why.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
 // ParkAfter is how long something may hold up the account of the log before Unpin is to be
 // called.
 func (d *Deliverer) ParkAfter() time.Duration { return d.cfg.Park.After }

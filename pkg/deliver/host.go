@@ -114,10 +114,14 @@ func (q *Destination) hostHolds(now time.Time) bool {
 		return false
 	}
 	if at := time.Unix(0, until); !q.byHost || at.After(q.retryAt) {
-		if q.failures == 0 {
-			q.failures, q.since = q.d.cfg.Backoff.Trip, now
+		if trip := q.d.cfg.Backoff.Trip; q.failures < trip {
+			if q.failures == 0 {
+				q.since = now
+			}
+			q.failures = trip
 			q.m.failing.Set(1)
 			q.err = "its host cannot be reached, as another destination found"
+			q.d.log.Warn("destination waits: its host cannot be reached", "destination", q.id, "host", q.hostName)
 		}
 		q.byHost, q.limit, q.retryAt = true, 1, at
 		q.wakeAfter(at.Sub(now))

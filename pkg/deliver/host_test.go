@@ -58,6 +58,11 @@ func TestHostThatIsDown(t *testing.T) {
 			one()
 			time.Sleep(time.Second)
 		}
+		for i, q := range queues {
+			if !q.status().Failing {
+				t.Errorf("destination %d does not fail: %+v", i, q.status())
+			}
+		}
 		if n := attempts() - before; n < 9 || n > 20 {
 			t.Errorf("%d attempts in a minute, want those of one prober", n)
 		}

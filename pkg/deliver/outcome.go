@@ -109,11 +109,16 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time) {
 	if err.Class == sink.Misconfigured || err.Class == sink.Blocked {
 		single = single || d.Attempts > 0 && q.succeeded.After(d.FailedAt)
 	}
+	now := time.Now()
 	d.Attempts++
-	d.failed(err, time.Now())
+	d.failed(err, now)
 	d.touched = d.stored
 	q.err = err.Error()
 	if single {
+		if err.Class == sink.Rejected && err.Code != CodeRender && err.Code != codeBroken {
+			q.answers(now) // it does, whatever it says
+			q.err = err.Error()
+		}
 		q.single(d, err)
 		return
 	}

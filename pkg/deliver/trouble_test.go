@@ -281,3 +281,53 @@ func TestHostDownAtTheEnd(t *testing.T) {
 		d.Close()
 	})
 }
+
+// TestRefusalIsAnAnswer: a destination that failed as a whole, and then refuses one
+// delivery, does not fail as a whole any more.
+func TestRefusalIsAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := single("k")
+		var refuses atomic.Bool
+		r.answer = func(m *sink.Message) error {
+			if m.ID == "bad" && refuses.Load() {
+				return refusal(sink.Rejected)
+			}
+			return &sink.Error{Class: sink.Unavailable, Code: "http_500", Err: errors.New("500")}
+		}
+		d, q, done := parking(t, DefaultConfig(), newMemory(), r)
+		put(t, q, done, "bad", 1, 1)
+		time.Sleep(time.Minute)
+		if s := q.status(); !s.Failing {
+			t.Fatalf("it does not fail: %+v", s)
+		}
+		refuses.Store(true)
+		time.Sleep(10 * time.Second)
+		if s := q.status(); s.Failing || s.Err == "" || s.Parked != 1 {
+			t.Errorf("it fails although it answers: %+v", s)
+		}
+		d.Drain(t.Context())
+		d.Close()
+	})
+}
+
+// TestStoreTrouble: while the store takes nothing, somebody can tell.
+func TestStoreTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := &troubled{memory: newMemory()}, single("k")
+		r.limits = sink.Limits{Paused: true}
+		d, q, done := parking(t, DefaultConfig(), m, r)
+		m.killed.Store(true)
+		put(t, q, done, "a", 1, 1)
+		time.Sleep(time.Second)
+		if why := d.StoreTrouble(); why != "killed" {
+			t.Errorf("trouble %q", why)
+		}
+		m.killed.Store(false)
+		time.Sleep(2 * time.Second)
+		if why := d.StoreTrouble(); why != "" || done.count(1) != 1 {
+			t.Errorf("trouble %q, %d done", why, done.count(1))
+		}
+		d.Drain(t.Context())
+		d.Close()
+	})
+}
