@@ -194,7 +194,7 @@ func TestLostPosition(t *testing.T) {
 	db.customers(4, 4)
 	halted("resync_required")
 	hook.reset()
-	if said := mend("source", "resync", "shop", "--backfill"); !strings.Contains(said, "The gap") || !strings.Contains(said, "will send the rows of 1 tables") {
+	if said := mend("source", "resync", "shop", "--backfill"); !strings.Contains(said, "The gap") || !strings.Contains(said, "will send the rows of 1 table as") {
 		t.Errorf("resync said %q", said)
 	}
 	waitFor(t, "rows of the gap", func() bool { return slices.Contains(bodies(hook.requests()), "4") })
@@ -245,6 +245,52 @@ func TestLostPosition(t *testing.T) {
 	p.start() // begins anew
 	waitFor(t, "active", func() bool { return p.state(1)["state"] == "active" })
 	works(8)
+}
+
+// TestResyncOfInsertOnly: a table of which inserts alone are sent stays in the log, from the
+// position that resync prints on; a backfill leaves it out, and says so.
+func TestResyncOfInsertOnly(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"--accept-gap", "--backfill"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			db, hook := newDatabase(t), newReceiver(t)
+			db.exec(`CREATE TABLE nopk (a int, b text)`)
+			p := startDaemon(t, db.url, loopback)
+			p.create(strings.NewReplacer(`"myapp"`, `"public"`, `"model_name"`, `"allow_insert_only":true,"model_name"`).Replace(simple("nopk", "nopk {{ instance.a }}", hook.URL)))
+			p.create(simple("customer", "{{ instance.name }}", hook.URL))
+			p.stop()
+			db.exec(`SELECT pg_drop_replication_slot($1)`, p.slot)
+			db.exec(`INSERT INTO nopk VALUES (1, 'in the gap')`)
+			db.customers(1, 1)
+			out, stderr, code := p.cli("source", "resync", "shop", how)
+			if code != 0 || strings.Contains(stderr, "not published") {
+				t.Fatalf("%d %s%s", code, out, stderr)
+			}
+			if n := db.text(`SELECT count(*)::text FROM pg_publication_tables WHERE tablename = 'nopk'`); n != "1" {
+				t.Errorf("%s publications carry it", n)
+			}
+			db.exec(`INSERT INTO nopk VALUES (2, 'after the gap')`)
+			p.start()
+			if how == "--accept-gap" {
+				if got := bodies(hook.wait(t, 1)); got[0] != "nopk 2" {
+					t.Errorf("got %q", got)
+				}
+				return
+			}
+			if !strings.Contains(out, "will send the rows of 1 table as") || !strings.Contains(out, "Not sent are the rows of table public.nopk: it has no primary key") {
+				t.Errorf("resync said %q", out)
+			}
+			got := bodies(hook.wait(t, 2))
+			if slices.Sort(got); got[0] != "1" || got[1] != "nopk 2" {
+				t.Errorf("got %q", got)
+			}
+			waitFor(t, "done", func() bool {
+				_, jobs, _ := p.call(http.MethodGet, "/api/backfills?source=shop", "")
+				return dig(jobs["list"].([]any)[0], "state") == "done"
+			})
+		})
+	}
 }
 
 // TestStopWhileTheReceiverHangs: the grace ends, what was not delivered comes again; a

@@ -157,6 +157,23 @@ func (s *backfills) tables(ctx context.Context, t *tail, records []trigger.Recor
 	return tables, ids, nil
 }
 
+// leftOut collects the tables whose rows a backfill of many cannot send.
+type leftOut struct {
+	known []source.TableInfo
+	names []source.TableName
+	said  []string // table NAME: why; mend with: how
+}
+
+// readable reports whether the rows of the table of a can be read, and notes why not.
+func (l *leftOut) readable(a trigger.Activation) bool {
+	name := source.TableName{Schema: a.Schema, Name: a.Table}
+	why := notReadable(l.known, name)
+	if why != nil && saves(a) && !slices.Contains(l.names, name) {
+		l.names, l.said = append(l.names, name), append(l.said, strings.TrimRight(why.Error(), ";"))
+	}
+	return why == nil
+}
+
 // notReadable says why the rows of a table cannot be read in parts, nil if they can.
 func notReadable(known []source.TableInfo, name source.TableName) error {
 	i := slices.IndexFunc(known, func(t source.TableInfo) bool { return t.TableName == name })

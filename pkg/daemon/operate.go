@@ -176,6 +176,13 @@ func (o Operator) Adopt(ctx context.Context, name string) error {
 // are sent, once the daemon runs.
 func (o Operator) Resync(ctx context.Context, name string, fill bool) error {
 	return o.with(ctx, name, func(x operated) error {
+		var known []source.TableInfo
+		if fill { // asked first: a source that cannot tell keeps what it has
+			var err error
+			if known, err = x.src.Tables(ctx); err != nil {
+				return err
+			}
+		}
 		active, err := x.reset(ctx)
 		if err != nil {
 			return err
@@ -193,7 +200,11 @@ func (o Operator) Resync(ctx context.Context, name string, fill bool) error {
 				Reason: "source resync " + how + ": server, database and slot were " + was + ", and are " + s.Identity,
 			})
 		}
-		st, seq, err := x.src.Resync(ctx, active.tables(), save)
+		tables, fewer := active.tables()
+		if src, ok := x.src.(source.InsertOnly); ok {
+			src.AllowInsertOnly(fewer)
+		}
+		st, seq, err := x.src.Resync(ctx, tables, save)
 		if err != nil {
 			return errors.Join(err, active.restore(ctx, x.store, nil))
 		}
@@ -202,7 +213,7 @@ func (o Operator) Resync(ctx context.Context, name string, fill bool) error {
 		}
 		filled := ""
 		if fill {
-			if filled, err = active.fill(ctx, x.store); err != nil {
+			if filled, err = active.fill(ctx, x.store, known); err != nil {
 				return err
 			}
 		}
@@ -272,17 +283,24 @@ func (a activeOf) holds(act trigger.Activation) bool {
 	return act.ContentType.Source == a.source && act.State == trigger.Active
 }
 
-// tables lists the tables that the triggers need.
-func (a activeOf) tables() []source.TableName {
-	var out []source.TableName
+// tables lists the tables that the triggers need, and of these the ones of which the
+// inserts alone will do.
+func (a activeOf) tables() (all, fewer []source.TableName) {
 	for _, r := range a.records {
 		for _, act := range r.Activations {
-			if t := (source.TableName{Schema: act.Schema, Name: act.Table}); r.Trigger.Active && a.holds(act) && !slices.Contains(out, t) {
-				out = append(out, t)
+			if !r.Trigger.Active || !a.holds(act) {
+				continue
+			}
+			t := source.TableName{Schema: act.Schema, Name: act.Table}
+			if !slices.Contains(all, t) {
+				all = append(all, t)
+			}
+			if c, ok := contentTypeOf(r.Trigger, act); ok && c.AllowInsertOnly && !slices.Contains(fewer, t) {
+				fewer = append(fewer, t)
 			}
 		}
 	}
-	return out
+	return all, fewer
 }
 
 // restore makes active again what was, from seq on if that is given.
@@ -302,8 +320,9 @@ func (a activeOf) restore(ctx context.Context, s *store.Held, seq *uint64) error
 }
 
 // fill makes a backfill of all that the triggers save, in the place of those that are not
-// over: what these have sent may be older than the gap.
-func (a activeOf) fill(ctx context.Context, s *store.Held) (said string, err error) {
+// over: what these have sent may be older than the gap. Tables that cannot be read in parts
+// are left out, and named in what is said.
+func (a activeOf) fill(ctx context.Context, s *store.Held, known []source.TableInfo) (said string, err error) {
 	open, err := s.Open(ctx, a.source)
 	if err != nil {
 		return "", err
@@ -313,13 +332,25 @@ func (a activeOf) fill(ctx context.Context, s *store.Held) (said string, err err
 			return "", err
 		}
 	}
-	tables, ids := backfilled(a.source, a.records, a.holds)
+	out := leftOut{known: known}
+	tables, ids := backfilled(a.source, a.records, func(act trigger.Activation) bool { return a.holds(act) && out.readable(act) })
+	for _, why := range out.said {
+		said += " Not sent are the rows of " + why + "."
+	}
 	if len(tables) == 0 {
-		return " No trigger is fired by rows that are saved: there is nothing to backfill.", nil
+		return " No trigger is fired by rows that are saved and can be read: there is nothing to backfill." + said, nil
 	}
 	j := newJob(a.source, ids, tables)
 	if _, err := s.AddBackfill(ctx, j); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf(" Backfill %s will send the rows of %d tables as they are then; rows that were deleted in the gap stay unsaid.", j.ID, len(tables)), nil
+	return fmt.Sprintf(" Backfill %s will send the rows of %s as they are then; rows that were deleted in the gap stay unsaid.%s", j.ID, count(len(tables), "table"), said), nil
+}
+
+// count says how many there are.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }

@@ -418,14 +418,21 @@ func (s *triggers) eachActivation(src string, f func(trigger.ContentType, trigge
 			if a.ContentType.Source != src || a.Table == "" {
 				continue
 			}
-			i := slices.IndexFunc(c.Trigger.ContentTypes, func(t trigger.ContentType) bool {
-				return t.AppLabel == a.ContentType.AppLabel && t.ModelName == a.ContentType.ModelName
-			})
-			if i >= 0 {
-				f(c.Trigger.ContentTypes[i], a)
+			if of, ok := contentTypeOf(c.Trigger, a); ok {
+				f(of, a)
 			}
 		}
 	}
+}
+
+// contentTypeOf is the content type of t that a is of.
+func contentTypeOf(t *trigger.Trigger, a trigger.Activation) (trigger.ContentType, bool) {
+	for _, c := range t.ContentTypes {
+		if c.AppLabel == a.ContentType.AppLabel && c.ModelName == a.ContentType.ModelName {
+			return c, true
+		}
+	}
+	return trigger.ContentType{}, false
 }
 
 // rewind lets what is active of a source fire from seq on: reading goes back behind the
