@@ -154,6 +154,13 @@ func TestLostPosition(t *testing.T) {
 		waitFor(t, "streaming", func() bool { return p.source()["state"] == "streaming" })
 		return out
 	}
+	check := func(said string) { // it tells before a start does
+		t.Helper()
+		out, stderr, code := p.cli("check")
+		if code != 1 || !strings.Contains(out, "error shop: the position is lost (resync_required): "+said) || !strings.Contains(out, "waltrigger source resync shop --accept-gap") || strings.Contains(out, "first start") {
+			t.Errorf("check: %d %s%s", code, out, stderr)
+		}
+	}
 	works := func(n int) {
 		t.Helper()
 		hook.reset()
@@ -167,6 +174,10 @@ func TestLostPosition(t *testing.T) {
 	p.stop()
 	db.exec(`SELECT pg_drop_replication_slot($1)`, p.slot)
 	db.customers(2, 2) // in the gap
+	check("replication slot " + p.slot + " does not exist any more")
+	if _, stderr, code := p.cli("source", "adopt", "shop"); code != 1 || !strings.Contains(stderr, "the slot is gone") || !strings.Contains(stderr, "waltrigger source resync shop") {
+		t.Errorf("adopt: %d %s", code, stderr)
+	}
 	p.start()
 	if said := halted("resync_required"); !strings.Contains(said, "waltrigger source resync shop --accept-gap") {
 		t.Errorf("detail %q", said)
@@ -188,11 +199,24 @@ func TestLostPosition(t *testing.T) {
 		t.Errorf("gap %v", gap)
 	}
 	works(3)
+	for _, running := range []bool{true, false} {
+		if out, stderr, code := p.cli("check"); code != 0 {
+			t.Errorf("check, daemon running %v: %d %s%s", running, code, out, stderr)
+		}
+		if running {
+			p.kill()
+		}
+	}
+	p.start()
 
 	// The publication is dropped while it is in use.
 	db.exec(`DROP PUBLICATION ` + p.slot)
 	db.customers(4, 4)
 	halted("resync_required")
+	p.stop()
+	db.exec(`DROP PUBLICATION IF EXISTS ` + p.slot) // the daemon may have made it anew
+	check("publication " + p.slot + " does not exist any more")
+	p.start()
 	hook.reset()
 	if said := mend("source", "resync", "shop", "--backfill"); !strings.Contains(said, "The gap") || !strings.Contains(said, "will send the rows of 1 table as") {
 		t.Errorf("resync said %q", said)

@@ -10,6 +10,7 @@ import (
 	"github.com/waltrigger/waltrigger/config"
 	"github.com/waltrigger/waltrigger/pkg/related"
 	"github.com/waltrigger/waltrigger/pkg/source"
+	"github.com/waltrigger/waltrigger/pkg/store"
 )
 
 // Report is what Check found of one source.
@@ -18,17 +19,22 @@ type Report struct {
 	Findings []source.Finding `json:"findings"`
 }
 
-// Check asks each source for all that tailing needs, prints what it finds and reports
-// whether nothing stands in the way. It changes nothing.
+// Check asks each source for all that tailing needs, and whether reading can go on from
+// where the store says that it was, prints what it finds and reports whether nothing stands
+// in the way. It changes nothing; the daemon may run.
 func Check(ctx context.Context, cfg *config.Config, w io.Writer, asJSON bool) (ok bool, err error) {
 	ok = true
 	var reports []Report
+	saved, storeErr := store.Saved(ctx, string(cfg.Store.URL))
 	for _, c := range cfg.Sources {
 		src, err := openSource(c, notesOf(c.Name, nil), slog.New(slog.DiscardHandler))
 		if err != nil {
 			return false, err
 		}
-		findings := append(src.Check(ctx), checkRelations(ctx, src, c)...)
+		findings := append(src.Check(ctx, saved[c.Name]), checkRelations(ctx, src, c)...)
+		if storeErr != nil {
+			findings = append(findings, source.Finding{Level: source.LevelWarn, Text: "whether reading can go on from where it was is not known: " + storeErr.Error()})
+		}
 		if err := src.Close(); err != nil {
 			return false, err
 		}

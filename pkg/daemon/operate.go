@@ -158,7 +158,11 @@ func (x operated) line(ctx context.Context, w io.Writer) error {
 func (o Operator) Adopt(ctx context.Context, name string) error {
 	return o.with(ctx, name, func(x operated) error {
 		if x.known {
-			return fmt.Errorf("this store has read source %s itself, up to %s: there is nothing to adopt; start waltrigger", name, x.saved.Mark.End)
+			next := "start waltrigger"
+			if p, err := x.src.Place(ctx, x.saved); err == nil && p.At == "" { // a start would only say so
+				next = p.Remark + ": what was committed since is lost to it; `waltrigger source resync " + name + "` with --accept-gap or --backfill goes on from now"
+			}
+			return fmt.Errorf("this store has read source %s itself, up to %s: there is nothing to adopt; %s", name, x.saved.Mark.End, next)
 		}
 		st, err := x.src.Adopt(ctx)
 		if err != nil {

@@ -11,9 +11,9 @@ import (
 // as far as the server knows that.
 type Managed interface {
 	Source
-	// Check looks at everything that tailing needs, and changes nothing. It stops where
-	// what follows cannot be asked.
-	Check(ctx context.Context) []Finding
+	// Check looks at everything that tailing needs, and whether reading can go on from
+	// saved; it changes nothing. It stops where what follows cannot be asked.
+	Check(ctx context.Context, saved State) []Finding
 	// Place says where the server stands with us. It changes nothing.
 	Place(ctx context.Context, saved State) (Place, error)
 	// Adopt gives the state with which reading goes on from where the server keeps a

@@ -15,9 +15,9 @@ import (
 )
 
 // Check implements source.Managed.
-func (s *Source) Check(ctx context.Context) []source.Finding {
-	c := &check{s: s}
-	for _, step := range []func(context.Context, *sql.Conn) error{c.server, c.log, c.history, c.replica, c.tables, c.cascades} {
+func (s *Source) Check(ctx context.Context, saved source.State) []source.Finding {
+	c := &check{s: s, saved: saved}
+	for _, step := range []func(context.Context, *sql.Conn) error{c.server, c.log, c.goesOn, c.history, c.replica, c.tables, c.cascades} {
 		if err := s.admin.do(ctx, func(conn *sql.Conn) error { return step(ctx, conn) }); err != nil {
 			c.fail(refused(err))
 			return c.found
@@ -28,6 +28,7 @@ func (s *Source) Check(ctx context.Context) []source.Finding {
 
 type check struct {
 	s     *Source
+	saved source.State
 	srv   *server
 	found []source.Finding
 }
@@ -38,7 +39,11 @@ func (c *check) add(level, text, mend string) {
 
 func (c *check) fail(err error) {
 	if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
-		c.add(source.LevelError, halt.Reason, halt.Mend)
+		reason := halt.Reason
+		if halt.State == stateResync {
+			reason = "the position is lost (" + stateResync + "): " + reason
+		}
+		c.add(source.LevelError, reason, halt.Mend)
 		return
 	}
 	c.add(source.LevelError, err.Error(), reach(err))
@@ -89,6 +94,29 @@ func (c *check) log(ctx context.Context, conn *sql.Conn) error {
 		return fmt.Errorf("read log: %w", err)
 	}
 	c.add(source.LevelOK, "the user may read the log", "")
+	return nil
+}
+
+// goesOn looks whether the log can be read on from what was saved.
+func (c *check) goesOn(ctx context.Context, conn *sql.Conn) error {
+	if c.saved.Mark.End == "" {
+		return nil
+	}
+	at, err := parsePlace(c.saved.Mark.End)
+	if err != nil {
+		err = lost(c.s.cfg.Name, "the saved position %s is none in a binary log: the source was another database", c.saved.Mark.End)
+	} else {
+		err = c.s.readable(ctx, conn, c.srv, at, c.saved.Identity)
+	}
+	halt := (*source.HaltError)(nil)
+	switch behind := (*behindError)(nil); {
+	case errors.As(err, &halt):
+		c.fail(err) // what follows can be asked all the same
+	case errors.As(err, &behind):
+		c.add(source.LevelWarn, behind.text, "wait until it has caught up, or point the source back")
+	default:
+		return err
+	}
 	return nil
 }
 

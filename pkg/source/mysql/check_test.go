@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/sink/brokertest"
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
@@ -22,7 +23,7 @@ func checked(t *testing.T, cfg Config) findings {
 	t.Helper()
 	s := newSource(t, cfg, &memory{})
 	defer s.Close()
-	got := findings(s.Check(context.Background()))
+	got := findings(s.Check(context.Background(), source.State{}))
 	for _, f := range got {
 		if strings.Contains(f.Text+f.Mend, "secret") {
 			t.Errorf("the password is shown: %+v", f)
@@ -53,6 +54,18 @@ func TestGrants(t *testing.T) {
 			if got := checked(t, db.config()); !got.has(less.level, less.want) {
 				t.Errorf("after %s: %+v", less.revoke, got)
 			}
+		}
+	})
+}
+
+// TestCheckLost: what was saved is no place from which this log can be read on.
+func TestCheckLost(t *testing.T) {
+	everywhere(t, func(t *testing.T, db *testDB) {
+		s := newSource(t, db.config(), &memory{})
+		defer s.Close()
+		got := findings(s.Check(context.Background(), source.State{Identity: "elsewhere", Mark: change.Mark{End: "0/7"}}))
+		if !got.has(source.LevelError, "the position is lost (resync_required): ") || !got.has(source.LevelOK, "what columns are called") {
+			t.Errorf("found %+v", got)
 		}
 	})
 }

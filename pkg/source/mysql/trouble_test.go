@@ -172,7 +172,7 @@ func TestLogIsGone(t *testing.T) {
 		if p, err := s.Place(t.Context(), db.notes.last()); err != nil || !strings.Contains(p.Remark, "removed") {
 			t.Errorf("place %+v, error %v", p, err)
 		}
-		if found := s.Check(t.Context()); findLevel(found, source.LevelError) != "" {
+		if found := s.Check(t.Context(), source.State{}); findLevel(found, source.LevelError) != "" {
 			t.Errorf("check: %s", findLevel(found, source.LevelError))
 		}
 		st, seq, err := s.Resync(t.Context(), []source.TableName{db.table("item")}, db.notes.save)

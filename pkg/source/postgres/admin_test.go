@@ -137,7 +137,7 @@ func TestOwners(t *testing.T) {
 		cfg.URL = fmt.Sprintf("postgres://%s:x@%s:%d/%s?sslmode=disable", role, c.Host, c.Port, c.Database)
 		s := newSource(t, cfg)
 		defer s.Close()
-		found := s.Check(ctx)
+		found := s.Check(ctx, source.State{})
 		has := func(text, mend string) bool {
 			return slices.ContainsFunc(found, func(f source.Finding) bool {
 				return f.Level == source.LevelWarn && strings.Contains(f.Text, text) && strings.Contains(f.Mend, mend)

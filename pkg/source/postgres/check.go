@@ -15,10 +15,9 @@ import (
 // retained is how much log a slot may hold back before Check warns, bytes.
 const retained = 1 << 30
 
-// Check looks at everything that tailing needs, and changes nothing. It stops where
-// what follows cannot be asked.
-func (s *Source) Check(ctx context.Context) []source.Finding {
-	c := &check{s: s}
+// Check implements source.Managed.
+func (s *Source) Check(ctx context.Context, saved source.State) []source.Finding {
+	c := &check{s: s, saved: saved}
 	if err := s.admin.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error { return c.server(ctx, conn) }); err != nil {
 		c.fail(s.refused(err))
 		return c.found
@@ -29,7 +28,7 @@ func (s *Source) Check(ctx context.Context) []source.Finding {
 		return c.found
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := s.identify(ctx, conn); err != nil {
+	if c.id, err = s.identify(ctx, conn); err != nil {
 		c.fail(s.refused(err))
 		return c.found
 	}
@@ -44,8 +43,10 @@ func (s *Source) Check(ctx context.Context) []source.Finding {
 
 type check struct {
 	s     *Source
+	saved source.State
 	st    serverState
 	known bool // there is a slot to go on with
+	id    identified
 	found []source.Finding
 }
 
@@ -55,7 +56,11 @@ func (c *check) add(level, text, mend string) {
 
 func (c *check) fail(err error) {
 	if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
-		c.add(source.LevelError, halt.Reason, halt.Mend)
+		reason := halt.Reason
+		if halt.State == stateResync {
+			reason = "the position is lost (" + stateResync + "): " + reason
+		}
+		c.add(source.LevelError, reason, halt.Mend)
 		return
 	}
 	c.add(source.LevelError, err.Error(), reach(err))
@@ -107,6 +112,10 @@ func (c *check) slot(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	name := c.s.cfg.Slot
+	if slot == nil && c.used() {
+		c.fail(c.goesOn(nil, conn.Config().Database))
+		return nil
+	}
 	if slot == nil {
 		var free int
 		err := conn.QueryRow(ctx, `select current_setting('max_replication_slots')::int - (select count(*) from pg_catalog.pg_replication_slots)`).Scan(&free)
@@ -135,7 +144,11 @@ func (c *check) existingSlot(slot *slotInfo, database string) error {
 		c.add(source.LevelWarn, "slot "+name+" is still being made, which waits for open transactions to end", "end them")
 		return nil
 	}
-	if err := c.s.checkSlot(slot, database, max(slot.Confirmed, 1), slot.Confirmed); err != nil {
+	err := c.s.checkSlot(slot, database, max(slot.Confirmed, 1), slot.Confirmed)
+	if err == nil && c.used() && !slot.Active { // else its reader has gone on since
+		err = c.goesOn(slot, database)
+	}
+	if err != nil {
 		return err
 	}
 	c.known = true
@@ -150,6 +163,34 @@ func (c *check) existingSlot(slot *slotInfo, database string) error {
 		c.add(source.LevelWarn, "slot "+name+" is not one that standbys keep a copy of: after a failover it is gone", "start the daemon: it makes it one")
 	}
 	return nil
+}
+
+// used reports whether the store has read the source before.
+func (c *check) used() bool { return c.saved.Mark.End != "" }
+
+// goesOn says whether reading may go on from what was saved.
+func (c *check) goesOn(slot *slotInfo, database string) error {
+	if c.saved.Identity != c.id.identity {
+		return c.lost(fmt.Sprintf("what was read last is of another server, database or slot (%s, now %s)", c.saved.Identity, c.id.identity))
+	}
+	end, tx, err := parseMark(c.saved.Mark)
+	if err != nil {
+		return err
+	}
+	to, err := c.s.meet(c.id.history, end, tx)
+	if rewound := (*source.RewoundError)(nil); errors.As(err, &rewound) {
+		c.add(source.LevelWarn, rewound.Error(), "")
+	} else if err != nil {
+		return err
+	}
+	return c.s.checkSlot(slot, database, to.at, c.id.end)
+}
+
+func (c *check) lost(reason string) error {
+	return &source.HaltError{
+		State: stateResync, Reason: reason,
+		Mend: "changes in between are lost to this source: `waltrigger source resync " + c.s.cfg.Name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
+	}
 }
 
 func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
@@ -168,6 +209,8 @@ func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
 		return nil
 	case p == nil && (c.s.cfg.PublicationMode == ModeExisting || c.st.standby):
 		c.add(source.LevelError, "publication "+name+" does not exist", "CREATE PUBLICATION "+c.s.quotedPublication()+" FOR TABLE … WITH (publish_via_partition_root = true);")
+	case p == nil && c.used():
+		c.fail(c.lost("publication " + name + " does not exist any more, and the log was read through it up to " + string(c.saved.Mark.End)))
 	case p == nil && !create:
 		c.add(source.LevelError, "publication "+name+" does not exist, and the role may not create it",
 			"GRANT CREATE ON DATABASE "+quote(conn.Config().Database)+" TO "+quote(conn.Config().User)+";")

@@ -33,7 +33,7 @@ func TestCheckMends(t *testing.T) {
 			cfg.PublicationMode, cfg.Publication = mode, publication
 			s := newSource(t, cfg)
 			defer s.Close()
-			return s.Check(context.Background())
+			return s.Check(context.Background(), source.State{})
 		}
 		find := func(mode, publication, text string) *source.Finding {
 			t.Helper()
@@ -96,7 +96,7 @@ func TestCheckSettings(t *testing.T) {
 			}
 			src := newSource(t, Config{Name: "shop", URL: strings.Replace(s.dsn, "/postgres?", "/"+database+"?", 1)})
 			defer src.Close()
-			found := fmt.Sprint(src.Check(context.Background()))
+			found := fmt.Sprint(src.Check(context.Background(), source.State{}))
 			for _, text := range want {
 				if !strings.Contains(found, text) {
 					t.Errorf("%q is not said: %s", text, found)
@@ -109,7 +109,7 @@ func TestCheckSettings(t *testing.T) {
 		s := newServer(t, 16, nil, "-c wal_level=replica").start()
 		src := newSource(t, Config{Name: "shop", URL: s.dsn})
 		defer src.Close()
-		if found := src.Check(context.Background()); len(found) != 1 || found[0].Level != source.LevelError || !strings.Contains(found[0].Mend, "ALTER SYSTEM SET wal_level = 'logical'") {
+		if found := src.Check(context.Background(), source.State{}); len(found) != 1 || found[0].Level != source.LevelError || !strings.Contains(found[0].Mend, "ALTER SYSTEM SET wal_level = 'logical'") {
 			t.Errorf("found %+v", found)
 		}
 		_, _, err := prepare(t, Config{Name: "shop", URL: s.dsn}, source.State{})
@@ -129,7 +129,7 @@ func testCheck(t *testing.T, db *database) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		return s.Check(context.Background())
+		return s.Check(context.Background(), source.State{})
 	}
 	has := func(fs []source.Finding, level, text string) bool {
 		return slices.ContainsFunc(fs, func(f source.Finding) bool { return f.Level == level && strings.Contains(f.Text+f.Mend, text) })
@@ -156,7 +156,7 @@ func testCheck(t *testing.T, db *database) {
 		t.Fatal(err)
 	}
 	defer unreachable.Close()
-	if got := unreachable.Check(context.Background()); !has(got, source.LevelError, "127.0.0.1") || has(got, source.LevelError, "hush") {
+	if got := unreachable.Check(context.Background(), source.State{}); !has(got, source.LevelError, "127.0.0.1") || has(got, source.LevelError, "hush") {
 		t.Errorf("unreachable: %+v", got)
 	}
 }

@@ -163,7 +163,7 @@ func TestManagedSchema(t *testing.T) {
 		wantHalt(t, err, stateMisconfig, "FOR TABLES IN SCHEMA")
 		s := newSource(t, cfg)
 		defer s.Close()
-		if found := fmt.Sprint(s.Check(context.Background())); !strings.Contains(found, "FOR TABLES IN SCHEMA") {
+		if found := fmt.Sprint(s.Check(context.Background(), source.State{})); !strings.Contains(found, "FOR TABLES IN SCHEMA") {
 			t.Errorf("check: %s", found)
 		}
 		r := start(t, db.config(), &memory{}, "good", "late")
@@ -273,7 +273,7 @@ func TestPublicationGone(t *testing.T) {
 			t.Error("what was left out is acknowledged")
 		}
 		s := newSource(t, db.config())
-		if found := fmt.Sprint(s.Check(context.Background())); !strings.Contains(found, "did not for a while") {
+		if found := fmt.Sprint(s.Check(context.Background(), source.State{})); !strings.Contains(found, "did not for a while") {
 			t.Errorf("check: %s", found)
 		}
 		_, err := s.Publish(context.Background(), names("sale"))

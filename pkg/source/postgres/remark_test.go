@@ -21,7 +21,7 @@ func remarked(t *testing.T, cfg Config, table string) string {
 	}
 	defer s.Close()
 	var found []string
-	for _, f := range s.Check(context.Background()) {
+	for _, f := range s.Check(context.Background(), source.State{}) {
 		if text, of := strings.CutPrefix(f.Text, "table public."+table+": "); of && f.Level == source.LevelWarn && f.Mend != "" {
 			found = append(found, text)
 		}

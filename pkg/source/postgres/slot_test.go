@@ -127,7 +127,7 @@ func TestPrepareWhileMade(t *testing.T) {
 			})
 			s := newSource(t, cfg)
 			defer s.Close()
-			if found := s.Check(ctx); !slices.ContainsFunc(found, func(f source.Finding) bool {
+			if found := s.Check(ctx, source.State{}); !slices.ContainsFunc(found, func(f source.Finding) bool {
 				return f.Level == source.LevelWarn && strings.Contains(f.Text, "still being made")
 			}) {
 				t.Errorf("findings %v", found)

@@ -50,6 +50,7 @@ func Run(t *testing.T, b Backend) {
 		{"paused", testPaused},
 		{"queries", testQueries},
 		{"sources", testSources},
+		{"looked at from beside", testSaved},
 		{"notes", testNotes},
 		{"gaps", testGaps},
 		{"deliveries", testDeliveries},
