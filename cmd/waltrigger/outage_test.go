@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // simple is a trigger on a table that sends a text about each saved row.
@@ -140,6 +145,47 @@ func TestTableToCome(t *testing.T) {
 	waitFor(t, "taken out", func() bool { return !published() })
 	db.exec(`UPDATE myapp_later SET name = 'the application is not disturbed'`)
 	waitFor(t, "told with a way out", func() bool { return strings.Contains(fmt.Sprint(p.source()["detail"]), "ADD PRIMARY KEY") })
+}
+
+// TestPrivilegeLost: a role that may not replicate any more stops the source loudly, and
+// reading goes on once it may again.
+func TestPrivilegeLost(t *testing.T) {
+	t.Parallel()
+	role := fmt.Sprintf("role_%d", time.Now().UnixNano())
+	admin, err := pgx.Connect(t.Context(), service(t, "WALTRIGGER_TEST_POSTGRES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // once its database is gone
+		_, err := admin.Exec(context.Background(), `DROP ROLE IF EXISTS `+role)
+		if err := errors.Join(err, admin.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	db, hook := newDatabase(t), newReceiver(t)
+	db.exec(`CREATE ROLE ` + role + ` LOGIN REPLICATION PASSWORD 'x'`)
+	db.exec(`GRANT CREATE ON DATABASE ` + db.Config().Database + ` TO ` + role)
+	db.exec(`ALTER TABLE myapp_customer OWNER TO ` + role)
+	p := startDaemon(t, strings.Replace(db.url, "postgres:postgres@", role+":x@", 1), loopback)
+	p.create(simple("customer", "{{ instance.name }}", hook.URL))
+	for n := 1; n <= 2; n++ {
+		hook.reset()
+		db.exec(`ALTER ROLE ` + role + ` NOREPLICATION`)
+		db.exec(`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1`, p.slot)
+		waitFor(t, "misconfigured", func() bool { return p.source()["state"] == "misconfigured" })
+		if s := fmt.Sprint(p.source()["detail"]); !strings.Contains(s, "ALTER ROLE … WITH REPLICATION") || strings.Contains(s, "start waltrigger again") {
+			t.Errorf("detail %q", s)
+		}
+		db.customers(n, n)
+		db.exec(`ALTER ROLE ` + role + ` REPLICATION`)
+		waitFor(t, "streaming", func() bool { return p.source()["state"] == "streaming" })
+		if got := bodies(hook.wait(t, 1)); got[0] != fmt.Sprint(n) {
+			t.Errorf("fired %q, want %d", got, n)
+		}
+	}
+	if n := strings.Count(p.log.String(), "it needs a hand"); n != 2 {
+		t.Errorf("the trouble was logged %d times", n)
+	}
 }
 
 // TestMisconfigured: an operator who mends the database need not restart the daemon.

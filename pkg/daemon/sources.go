@@ -166,7 +166,7 @@ func (t *tail) current() *pipeline.View {
 }
 
 // run tails the source for a term. A source that an operator has to mend stops and says
-// so; the daemon goes on.
+// so; the daemon goes on, and so does the source where a start would find nothing else.
 func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -175,6 +175,7 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 		j.OnJoin(func(table source.TableName, before change.Position) { t.joined(ctx, held, table, before) })
 	}
 	wg.Go(func() { t.backfill(ctx, held) })
+	began, wait := time.Now(), misconfiguredAgain*time.Second
 	err := t.read(ctx, held, d, func() {
 		close(t.prepared)
 		t.firstTry()
@@ -182,8 +183,11 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 		wg.Go(func() { t.publishLogged(ctx) }) // tables may have been exchanged while the daemon was down
 		t.neighbours.begin()
 	})
-	for rewound := (*source.RewoundError)(nil); errors.As(err, &rewound) && ctx.Err() == nil; {
-		t.log.Error("reading goes back", "source", t.name, "err", err)
+	for t.goesOn(ctx, err, wait) {
+		if wait = min(2*wait, misconfiguredMost); time.Since(began) > misconfiguredMost { // it had worked
+			wait = misconfiguredAgain * time.Second
+		}
+		began = time.Now()
 		err = t.read(ctx, held, d, func() {})
 	}
 	if err == nil || ctx.Err() != nil {
@@ -193,6 +197,26 @@ func (t *tail) run(ctx context.Context, held *store.Held, d *deliver.Deliverer) 
 	errors.As(err, &halt)
 	t.halt(&source.HaltError{State: halt.State, Reason: halt.Reason, Mend: halt.Mend + "; then start waltrigger again"})
 	<-ctx.Done()
+}
+
+// goesOn reports whether the source is to be read again after err ended that: at once if
+// reading goes back, after wait if somebody can mend what is in the way. That is shown
+// until the source is prepared again.
+func (t *tail) goesOn(ctx context.Context, err error, wait time.Duration) bool {
+	halt, rewound := (*source.HaltError)(nil), (*source.RewoundError)(nil)
+	switch {
+	case errors.As(err, &rewound):
+		t.log.Error("reading goes back", "source", t.name, "err", err)
+	case errors.As(err, &halt) && halt.State == misconfigured:
+		t.halt(halt)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	default:
+		return false
+	}
+	return ctx.Err() == nil
 }
 
 // read prepares the source and reads it until ctx ends, or it cannot be read on.
@@ -233,10 +257,12 @@ func (t *tail) halt(h *source.HaltError) {
 }
 
 // misconfigured is the state of a source that an operator can mend beside the daemon:
-// it is looked at again every so many seconds.
+// it is looked at again every so many seconds, and less often if what can be prepared
+// cannot be read.
 const (
 	misconfigured      = "misconfigured"
 	misconfiguredAgain = 5
+	misconfiguredMost  = time.Minute
 )
 
 // prepare makes the source ready, as often as it takes.

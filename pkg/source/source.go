@@ -34,7 +34,7 @@ type Source interface {
 	// missing (publication, then slot). save is called with every State that must
 	// survive a crash, before the step that makes it necessary; the last one saved is
 	// returned. Errors are those of this package where the operator has to act.
-	// Called again only after a failure, and before Run.
+	// Called again only after a failure, of Run as well, which may follow then.
 	Prepare(ctx context.Context, saved State, save func(State) error) (State, error)
 	// Run sends committed changes in commit order to out until ctx ends (it returns
 	// nil then) or reading can never succeed again. It reconnects by itself, sends
