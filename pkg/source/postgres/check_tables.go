@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -40,28 +41,32 @@ func (c *check) tables(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// hiddenTables are those that userTables leaves out because of the role.
+const hiddenTables = `
+  n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and c.relkind in ('r', 'p') and c.relpersistence <> 't'
+  and not pg_catalog.has_schema_privilege(n.oid, 'usage')
+  and not exists (select from pg_catalog.pg_class v where v.relnamespace = n.oid and v.relname = 'waltrigger_version')`
+
 // access warns of tables whose rows the role cannot read, or not all of them: the log
 // holds them all the same, but related rows, fetched columns and backfills come from the
 // tables.
 func (c *check) access(ctx context.Context, conn *pgx.Conn) error {
 	user := quote(conn.Config().User)
+	selects := "GRANT SELECT ON ALL TABLES IN SCHEMA %s TO " + user + ";"
 	for _, look := range []struct{ where, text, mend string }{
-		{"not pg_catalog.has_table_privilege(c.oid, 'select')", "cannot be read by the role: no related rows, no fetched columns, no backfill of them", "GRANT SELECT ON ALL TABLES IN SCHEMA %s TO " + user + ";"},
-		{"pg_catalog.row_security_active(c.oid)", "show the role only the rows that their row security policies let it see: related rows and backfills lack the others", "ALTER ROLE " + user + " BYPASSRLS;"},
+		{hiddenTables, "are not seen by the role, which lacks USAGE on the schema: triggers find no such tables, and nothing of them can be read", "GRANT USAGE ON SCHEMA %s TO " + user + "; " + selects},
+		{userTables + " and not pg_catalog.has_table_privilege(c.oid, 'select')", "cannot be read by the role: no related rows, no fetched columns, no backfill of them", selects},
+		{userTables + " and pg_catalog.row_security_active(c.oid)", "show the role only the rows that their row security policies let it see: related rows and backfills lack the others", "ALTER ROLE " + user + " BYPASSRLS;"},
 	} {
 		rows, err := conn.Query(ctx, `select n.nspname::text, count(*)::int, min(pg_catalog.format('%I.%I', n.nspname, c.relname))
-from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where `+userTables+" and "+look.where+" group by 1 order by 1")
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where `+look.where+" group by 1 order by 1")
 		if err != nil {
 			return fmt.Errorf("read privileges: %w", err)
 		}
 		var schema, example string
 		var n int
 		_, err = pgx.ForEachRow(rows, []any{&schema, &n, &example}, func() error {
-			mend := look.mend
-			if mend[0] == 'G' {
-				mend = fmt.Sprintf(mend, quote(schema))
-			}
-			c.add(source.LevelWarn, fmt.Sprintf("tables of schema %s (%d, such as %s) %s", schema, n, example, look.text), mend)
+			c.add(source.LevelWarn, fmt.Sprintf("tables of schema %s (%d, such as %s) %s", schema, n, example, look.text), strings.ReplaceAll(look.mend, "%s", quote(schema)))
 			return nil
 		})
 		if err != nil {

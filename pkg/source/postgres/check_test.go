@@ -22,6 +22,7 @@ func TestCheckMends(t *testing.T) {
 			db.exec("drop role " + role)
 		}()
 		db.exec(`create schema other; grant usage on schema other to ` + role + `; create table other.secret (id int primary key);
+			create schema closed; create table closed.hidden (id int primary key);
 			create table keyless (v int); create table policed (id int primary key); alter table policed enable row level security;
 			create table parts (id int, v int) partition by range (id); create table parts1 partition of parts for values from (0) to (9);
 			create table odd (id int primary key, w weird); grant select on all tables in schema public to ` + role + `;
@@ -49,6 +50,7 @@ func TestCheckMends(t *testing.T) {
 			{ModeExisting, "own", "does not carry deletes, truncates"},
 			{ModeExisting, "own", "table public.parts: publication own gives the changes of each partition the partition's name"},
 			{ModeExisting, "own", "table public.keyless: it has no usable replica identity, and publication own makes the application's UPDATE and DELETE of it fail"},
+			{ModeAuto, "new", "tables of schema closed (1, such as closed.hidden) are not seen by the role, which lacks USAGE on the schema"},
 			{ModeAuto, "new", "tables of schema other (1, such as other.secret) cannot be read"},
 			{ModeAuto, "new", "(1, such as public.policed) show the role only the rows"},
 		} {
