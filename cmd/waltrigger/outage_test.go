@@ -147,6 +147,38 @@ func TestTableToCome(t *testing.T) {
 	waitFor(t, "told with a way out", func() bool { return strings.Contains(fmt.Sprint(p.source()["detail"]), "ADD PRIMARY KEY") })
 }
 
+// TestTableGone: a trigger whose table was dropped or renamed is not shown as active, and
+// the log says what happened.
+func TestTableGone(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	p := startDaemon(t, db.url, loopback)
+	p.create(simple("product", "x", hook.URL))
+	out := p.create(simple("customer", "{{ instance.name }}", hook.URL))
+	gone := func() bool {
+		s := p.state(out["id"])
+		a := s["activations"].([]any)[0]
+		return s["state"] == "pending" && dig(a, "state") == "pending" && dig(a, "table") == "myapp_customer" && strings.Contains(fmt.Sprint(dig(a, "blocker")), "dropped or renamed")
+	}
+	db.exec(`ALTER TABLE myapp_customer RENAME TO was_customer`)
+	waitFor(t, "shown", gone)
+	p.stop()
+	p.start()
+	waitFor(t, "shown after a restart", gone)
+	if log := p.log.String(); strings.Contains(log, "not there yet") || strings.Count(log, "a table of active triggers was dropped or renamed") != 2 {
+		t.Error("the log says something else")
+	}
+	if s := p.state(1.0)["state"]; s != "active" {
+		t.Errorf("the other trigger is %v", s)
+	}
+	db.exec(`ALTER TABLE was_customer RENAME TO myapp_customer`)
+	waitFor(t, "active again", func() bool { return p.state(out["id"])["state"] == "active" })
+	db.customers(1, 1)
+	if got := bodies(hook.wait(t, 1)); got[0] != "1" {
+		t.Errorf("fired %q", got)
+	}
+}
+
 // TestPrivilegeLost: a role that may not replicate any more stops the source loudly, and
 // reading goes on once it may again.
 func TestPrivilegeLost(t *testing.T) {

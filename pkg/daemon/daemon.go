@@ -137,7 +137,7 @@ func (d *daemon) openTriggers(ctx context.Context) error {
 		compiled: map[int64]*trigger.Compiled{}, active: map[int64]*activation{},
 	}
 	for _, t := range d.sources.all() {
-		t.wanted, t.ready, t.fewer, t.fires, t.rewind = d.triggers.wanted, d.triggers.resumeAll, d.triggers.fewer, d.triggers.fires, d.triggers.rewind
+		t.wanted, t.ready, t.fewer, t.firing, t.fires, t.rewind = d.triggers.wanted, d.triggers.resumeAll, d.triggers.fewer, d.triggers.firing, d.triggers.fires, d.triggers.rewind
 	}
 	checking := *c
 	checking.CheckPath = d.sources.checkPath

@@ -106,6 +106,7 @@ type tail struct {
 	wanted  func(src string) []source.TableName // the tables that triggers need now
 	ready   func()                              // the source can be published
 	fewer   func(src string) []source.TableName // of wanted, those of which the inserts alone will do
+	firing  func(src string) []source.TableName // the tables for which a trigger is active
 	fires   func(src string, table source.TableName) bool
 	rewind  func(ctx context.Context, src string, seq uint64) error
 	log     *slog.Logger
@@ -126,6 +127,7 @@ type tail struct {
 	view     *pipeline.View
 	tables   []source.TableInfo
 	asked    time.Time
+	gone     []source.TableName // of active triggers, as last seen
 }
 
 func (t *tail) firstTry() { t.firstly.Do(func() { close(t.tried) }) }
@@ -231,6 +233,7 @@ func (t *tail) read(ctx context.Context, held *store.Held, d *deliver.Deliverer,
 	renewing, stop := context.WithCancel(ctx)
 	defer stop()
 	wg.Go(func() { t.tailRelated(renewing) })
+	wg.Go(func() { t.lookForGone(renewing) })
 	return t.pipeline(state, held, d).Run(ctx)
 }
 
@@ -244,7 +247,7 @@ func (t *tail) renew() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.src, t.pipe, t.prepared = src, nil, make(chan struct{})
+	t.src, t.pipe, t.prepared, t.gone = src, nil, make(chan struct{}), nil
 	t.halted.Store(nil)
 	return err
 }
@@ -432,7 +435,9 @@ func (t *tail) publish(ctx context.Context) error {
 		missing, err = t.source().Publish(ctx, union(wanted, rest))
 	}
 	for _, m := range missing {
-		t.log.Warn("table is not there yet", "source", t.name, "table", m.String())
+		if !t.fires(t.name, m) { // else it was there, and lookForGone tells
+			t.log.Warn("table is not there yet", "source", t.name, "table", m.String())
+		}
 	}
 	return err
 }

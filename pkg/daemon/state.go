@@ -15,8 +15,8 @@ func (s *triggers) shown(r trigger.Record, err error) (trigger.Record, error) {
 }
 
 // inForce says in r what holds of it at this moment: what keeps it from rendering, and of
-// its activations that none is active before it is in force. Who sees that a trigger is
-// active may rely on it.
+// its activations that none is active before it is in force, or without its table. Who
+// sees that a trigger is active may rely on it.
 func (s *triggers) inForce(r *trigger.Record) {
 	if !r.Trigger.Active {
 		return
@@ -32,6 +32,9 @@ func (s *triggers) inForce(r *trigger.Record) {
 		a := &r.Activations[i]
 		if a.State == trigger.Active && !slices.ContainsFunc(c.Activations, a.Equal) {
 			a.State = trigger.Pending
+		}
+		if t := s.sources.byName(a.ContentType.Source); t != nil && a.State == trigger.Active && t.isGone(*a) {
+			a.State, a.Blocker = trigger.Pending, goneSaid
 		}
 	}
 	if c.Broken != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -396,6 +397,17 @@ func (s *triggers) fewer(src string) []source.TableName {
 		}
 	})
 	return out
+}
+
+// firing lists the tables of a source for which a trigger is active.
+func (s *triggers) firing(src string) []source.TableName {
+	set := map[source.TableName]bool{}
+	s.eachActivation(src, func(_ trigger.ContentType, a trigger.Activation) {
+		if a.State == trigger.Active {
+			set[source.TableName{Schema: a.Schema, Name: a.Table}] = true
+		}
+	})
+	return slices.Collect(maps.Keys(set))
 }
 
 // fires reports whether a trigger is active for a table.

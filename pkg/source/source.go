@@ -102,6 +102,12 @@ type Latest interface {
 	Latest(ctx context.Context, table TableName) (RowSet, error)
 }
 
+// Missing is what a Catalog may offer besides, cheaper than all of Tables.
+type Missing interface {
+	// Missing gives those of tables that do not exist, or that the user may not see.
+	Missing(ctx context.Context, tables []TableName) ([]TableName, error)
+}
+
 // MaxValue bounds an answer of Catalog.Value, bytes.
 const MaxValue = 64 << 10
 

@@ -166,6 +166,34 @@ func (s *Source) Tables(ctx context.Context) ([]source.TableInfo, error) {
 	return out, nil
 }
 
+// Missing implements source.Missing.
+func (s *Source) Missing(ctx context.Context, tables []source.TableName) ([]source.TableName, error) {
+	there := map[source.TableName]bool{}
+	err := s.admin.do(ctx, func(c *sql.Conn) error {
+		asked := map[string]bool{}
+		for _, t := range tables {
+			if asked[t.Schema] {
+				continue
+			}
+			asked[t.Schema] = true
+			err := each(ctx, c, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?", []any{t.Schema}, func(scan func(...any) error) error {
+				found := source.TableName{Schema: t.Schema}
+				err := scan(&found.Name)
+				there[found] = true
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for tables: %w", err)
+	}
+	return slices.DeleteFunc(slices.Clone(tables), func(t source.TableName) bool { return there[t] }), nil
+}
+
 func (s *Source) readTables(ctx context.Context, c *sql.Conn, srv *server) ([]source.TableInfo, error) {
 	at := map[source.TableName]int{}
 	var out []source.TableInfo

@@ -41,6 +41,26 @@ func (c *check) tables(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// Missing implements source.Missing.
+func (s *Source) Missing(ctx context.Context, tables []source.TableName) ([]source.TableName, error) {
+	schemas, names := split(tables)
+	var out []source.TableName
+	err := s.admin.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `select w.s, w.t from unnest(@schemas::text[], @tables::text[]) w(s, t) where not exists
+(select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = w.s and c.relname = w.t and `+userTables+`)`,
+			pgx.NamedArgs{"schemas": schemas, "tables": names})
+		if err != nil {
+			return err
+		}
+		out, err = pgx.CollectRows(rows, pgx.RowToStructByPos[source.TableName])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for tables: %w", err)
+	}
+	return out, nil
+}
+
 // hiddenTables are those that userTables leaves out because of the role.
 const hiddenTables = `
   n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and c.relkind in ('r', 'p') and c.relpersistence <> 't'
