@@ -250,8 +250,19 @@ func TestLostPosition(t *testing.T) {
 	p.create(simple("customer", "{{ instance.name }}", hook.URL))
 	works(7)
 
-	// The end: nothing stays behind.
+	// The end: nothing stays behind, whether the command or the README's SQL is used.
 	p.stop()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, uninstall, _ := strings.Cut(string(readme), "SELECT pg_drop_replication_slot('waltrigger_shop');\n")
+	uninstall, _, _ = strings.Cut(uninstall, "\n```")
+	db.exec(`BEGIN; ` + strings.ReplaceAll(uninstall, "waltrigger_shop", p.slot))
+	if n := db.text(`SELECT count(*)::text FROM pg_publication`); n != "0" {
+		t.Errorf("the README leaves %s publications", n)
+	}
+	db.exec(`ROLLBACK`)
 	if out, _, code := p.cli("source", "list"); code != 0 || !strings.Contains(out, p.slot) || strings.Contains(out, "GAPS IN") { // they went with the store
 		t.Errorf("list: %d %s", code, out)
 	}

@@ -52,7 +52,7 @@ func sourceCommand(file *string) *cobra.Command {
 	resync.Flags().BoolVar(&acceptGap, "accept-gap", false, "what was committed in between is not sent")
 	resync.Flags().BoolVar(&fill, "backfill", false, "nor is that, but then the rows of the tables as they are")
 	drop := step("drop", "Drop what was made in the database, and forget the source",
-		"drop removes from the database what waltrigger made there, of PostgreSQL the slot\nand the publication, so that nothing holds back its log, and forgets how far it\nwas read.",
+		"drop removes from the database what waltrigger made there, of PostgreSQL the slot\nand the publications (the second is PUBLICATION_inserts), so that nothing holds\nback its log, and forgets how far it was read.",
 		daemon.Operator.Drop)
 	cmd.AddCommand(list, adopt, resync, drop)
 	return cmd

@@ -323,7 +323,7 @@ func (t *tail) joined(ctx context.Context, held *store.Held, table source.TableN
 		return
 	}
 	t.log.Error("changes of a table were not in the log", "source", t.name, "table", table.String(), "before", string(before))
-	err := held.AddGap(ctx, store.Gap{Source: t.name, Kind: store.GapTable, Table: table, Before: before, Reason: "the table was not published: it was made anew, or had lost its replica identity"})
+	err := held.AddGap(ctx, store.Gap{Source: t.name, Kind: store.GapTable, Table: table, Before: before, Reason: "the table was not published: it was made anew, was taken out of the publication, or had lost its replica identity"})
 	if err != nil {
 		t.log.Error("record a gap", "source", t.name, "err", err)
 	}
