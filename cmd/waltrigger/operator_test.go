@@ -172,6 +172,9 @@ func TestLostPosition(t *testing.T) {
 
 	// The slot is dropped under the daemon.
 	p.stop()
+	if lines := strings.Split(strings.TrimSpace(p.log.String()), "\n"); !strings.Contains(lines[len(lines)-1], `"msg":"stopped"`) {
+		t.Errorf("the last line is %s", lines[len(lines)-1])
+	}
 	db.exec(`SELECT pg_drop_replication_slot($1)`, p.slot)
 	db.customers(2, 2) // in the gap
 	check("replication slot " + p.slot + " does not exist any more")
@@ -195,7 +198,8 @@ func TestLostPosition(t *testing.T) {
 	if len(gaps) != 1 {
 		t.Fatalf("gaps %v", gaps)
 	}
-	if gap := gaps[0].(map[string]any); gap["kind"] != "skipped" || gap["after"] == gap["before"] || gap["after"] == nil || gap["before"] == nil {
+	if gap := gaps[0].(map[string]any); gap["kind"] != "skipped" || gap["after"] == gap["before"] || gap["after"] == nil || gap["before"] == nil ||
+		gap["reason"] != "source resync --accept-gap: server and database are the same, the slot "+p.slot+" was lost or is read anew" {
 		t.Errorf("gap %v", gap)
 	}
 	works(3)

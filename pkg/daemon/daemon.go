@@ -30,10 +30,14 @@ import (
 
 // Run runs the daemon until ctx ends, and stops it in order: first the API, then the
 // sources; what was taken on is delivered, how far that is is saved and acknowledged.
-func Run(ctx context.Context, cfg *config.Config, version string, log *slog.Logger) error {
+func Run(ctx context.Context, cfg *config.Config, version string, log *slog.Logger) (err error) {
 	d := &daemon{cfg: cfg, log: log, version: version}
 	// Stops run in reverse order, whether everything started or not.
-	defer d.stop()
+	defer func() {
+		if clean := d.stop(); clean && err == nil {
+			log.Info("stopped")
+		}
+	}()
 	if err := d.build(ctx); err != nil {
 		return err
 	}
@@ -68,12 +72,15 @@ func (d *daemon) onStop(name string, stop func() error) {
 	d.stops = append(d.stops, namedStop{name, stop})
 }
 
-func (d *daemon) stop() {
+func (d *daemon) stop() (clean bool) {
+	clean = true
 	for i := len(d.stops) - 1; i >= 0; i-- {
 		if err := d.stops[i].stop(); err != nil {
 			d.log.Error("stop", "part", d.stops[i].name, "err", err)
+			clean = false
 		}
 	}
+	return clean
 }
 
 // build makes the parts, the ones that others need first.

@@ -180,9 +180,13 @@ func (o Operator) Adopt(ctx context.Context, name string) error {
 // are sent, once the daemon runs.
 func (o Operator) Resync(ctx context.Context, name string, fill bool) error {
 	return o.with(ctx, name, func(x operated) error {
+		// Asked first: a source that cannot tell keeps what it has.
+		place, err := x.src.Place(ctx, x.saved)
+		if err != nil {
+			return err
+		}
 		var known []source.TableInfo
-		if fill { // asked first: a source that cannot tell keeps what it has
-			var err error
+		if fill {
 			if known, err = x.src.Tables(ctx); err != nil {
 				return err
 			}
@@ -191,7 +195,7 @@ func (o Operator) Resync(ctx context.Context, name string, fill bool) error {
 		if err != nil {
 			return err
 		}
-		was, how := cmp.Or(x.saved.Identity, "never read"), "--accept-gap"
+		how := "--accept-gap"
 		if fill {
 			how = "--backfill"
 		}
@@ -201,7 +205,7 @@ func (o Operator) Resync(ctx context.Context, name string, fill bool) error {
 			}
 			return x.store.Skip(ctx, s, store.Gap{
 				Source: name, Kind: store.GapSkipped, After: x.saved.Mark.End, Before: s.Mark.End,
-				Reason: "source resync " + how + ": server, database and slot were " + was + ", and are " + s.Identity,
+				Reason: "source resync " + how + ": " + x.anew(s, place.Name),
 			})
 		}
 		tables, fewer := active.tables()
@@ -228,6 +232,17 @@ func (o Operator) Resync(ctx context.Context, name string, fill bool) error {
 		o.Log.Warn("gap accepted", "source", name, "after", from, "before", string(st.Mark.End), "was", x.saved.Identity, "now", st.Identity)
 		return o.say("Source %s goes on from %s. The gap: what was committed after %s and before %s was not sent; `waltrigger source list` and the API keep showing it.%s Start waltrigger now.", name, st.Mark.End, from, st.Mark.End, filled)
 	})
+}
+
+// anew says why reading on from s leaves a gap. what is the server's place for us.
+func (x operated) anew(s source.State, what string) string {
+	switch x.saved.Identity {
+	case "":
+		return "the source was never read before"
+	case s.Identity:
+		return "server and database are the same, the " + what + " was lost or is read anew"
+	}
+	return "server, database and slot were " + x.saved.Identity + ", and are " + s.Identity
 }
 
 // Drop removes what was made on the source's server, and forgets how far it was read.
