@@ -200,7 +200,7 @@ func replayCommand(r *remote) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.Int64Var(&v.pick.trigger, "trigger", 0, "`id` of the trigger")
+	f.Var((*triggerID)(&v.pick.trigger), "trigger", "`id` of the trigger")
 	f.StringVar(&v.pick.from, "from", "", "commits from this `time` on, such as 2026-01-02T15:04:05Z")
 	f.StringVar(&v.pick.to, "to", "", "commits before this `time`")
 	f.StringVar(&v.pick.destination, "destination", "", "`id` of the destination, if not of all")

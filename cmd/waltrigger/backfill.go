@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,8 +18,9 @@ type backfillJob struct {
 	ID, Source, State, Detail string
 	Triggers                  []int64
 	Rows                      int64
-	Estimate                  *int64  `json:"estimated_rows"`
-	Rate                      float64 `json:"rows_per_second"`
+	Estimate                  *int64   `json:"estimated_rows"`
+	Rate                      float64  `json:"rows_per_second"`
+	LeftOut                   []string `json:"left_out"`
 	Tables                    []struct {
 		Table, State, Error string
 		Rows                int64
@@ -77,9 +80,12 @@ func backfillStart(r *remote) *cobra.Command {
 			}
 			var b backfillJob
 			if _, err := api.call(c.Context(), http.MethodPost, path, body, &b); err != nil {
-				return err
+				return startRefused(err, tables)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "backfill %s: %d tables, %s rows\n", plain(b.ID), len(b.Tables), about(b.Estimate))
+			fmt.Fprintf(c.OutOrStdout(), "backfill %s: %s, %s rows\n", plain(b.ID), count(len(b.Tables), "table"), about(b.Estimate))
+			for _, why := range b.LeftOut {
+				fmt.Fprintf(c.ErrOrStderr(), "left out: %s\n", plain(why))
+			}
 			if !wait {
 				return nil
 			}
@@ -87,12 +93,48 @@ func backfillStart(r *remote) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.Int64Var(&of, "trigger", 0, "`id` of the trigger")
-	f.StringVar(&src, "source", "", "`name` of the source")
+	f.Var((*triggerID)(&of), "trigger", "`id` of the trigger")
+	f.StringVar(&src, "source", "", "`name` of the source; tables that cannot be read in parts are left out")
 	f.StringArrayVar(&tables, "table", nil, "only `schema.table`, or app_label.model; may be given several times")
 	f.Float64Var(&rate, "max-rate", 0, "at most so `many` rows a second")
 	f.BoolVar(&wait, "wait", false, "until it is over; the exit code is 1 unless it is done")
 	return cmd
+}
+
+// startRefused says why a backfill is not made in the words of the flags.
+func startRefused(err error, tables []string) error {
+	var refused *refusedError
+	if !errors.As(err, &refused) || len(refused.problems) == 0 {
+		return err
+	}
+	var said []string
+	for _, p := range refused.problems {
+		said = append(said, plain(strings.TrimPrefix(flagOf(p.Pointer, tables)+" "+p.Detail, " ")))
+	}
+	return errors.New("no backfill is made: " + strings.Join(said, "; "))
+}
+
+// flagOf is the flag that a place of the body was made of; "" if what is said there names
+// what it is about.
+func flagOf(pointer string, tables []string) string {
+	if i, err := strconv.Atoi(strings.TrimPrefix(pointer, "/tables/")); err == nil && i < len(tables) {
+		return "--table " + tables[i]
+	}
+	switch pointer {
+	case "/source":
+		return "--source"
+	case "/max_rate":
+		return "--max-rate"
+	}
+	return ""
+}
+
+// count says how many there are.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // about shows an estimate.
@@ -165,7 +207,7 @@ func backfillList(r *remote) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.Int64Var(&of, "trigger", 0, "`id` of the trigger")
+	f.Var((*triggerID)(&of), "trigger", "`id` of the trigger")
 	f.StringVar(&src, "source", "", "`name` of the source")
 	f.BoolVar(&open, "open", false, "only those that are not over")
 	f.BoolVar(&asJSON, "json", false, "print them as JSON")
@@ -189,13 +231,21 @@ func printBackfills(c *cobra.Command, raw json.RawMessage) error {
 		if b.Detail != "" {
 			detail = short(b.Detail, 100)
 		}
-		triggers := fmt.Sprint(len(b.Triggers))
-		if len(b.Triggers) == 1 {
-			triggers = fmt.Sprintf("id %d", b.Triggers[0])
-		}
-		rows = append(rows, []string{plain(b.ID), plain(b.Source), triggers, fmt.Sprint(len(b.Tables)), plain(b.State), fmt.Sprint(b.Rows), of, rate, when(b.Created), when(b.Finished), detail})
+		rows = append(rows, []string{plain(b.ID), plain(b.Source), whose(b.Triggers), fmt.Sprint(len(b.Tables)), plain(b.State), fmt.Sprint(b.Rows), of, rate, when(b.Created), when(b.Finished), detail})
 	}
 	return table(c.OutOrStdout(), []string{"ID", "SOURCE", "TRIGGERS", "TABLES", "STATE", "ROWS", "OF ABOUT", "RATE", "MADE", "OVER", "REMARK"}, rows)
+}
+
+// whose names triggers, or says how many there are if they are many.
+func whose(ids []int64) string {
+	if len(ids) > 3 {
+		return count(len(ids), "trigger")
+	}
+	what := "id "
+	if len(ids) > 1 {
+		what = "ids "
+	}
+	return what + strings.Trim(strings.ReplaceAll(fmt.Sprint(ids), " ", ", "), "[]")
 }
 
 func backfillVerb(r *remote, verb, short string) *cobra.Command {

@@ -80,7 +80,7 @@ func TestBackfillCommands(t *testing.T) {
 	}
 
 	out, stderr, code := p.cli("backfill", "start", "--trigger", fmt.Sprint(id), "--table", "public.item", "--max-rate", "300")
-	job := regexp.MustCompile(`backfill (\w+): 1 tables`).FindStringSubmatch(out)
+	job := regexp.MustCompile(`backfill (\w+): 1 table,`).FindStringSubmatch(out)
 	if code != 0 || job == nil {
 		t.Fatalf("start: %d %s%s", code, out, stderr)
 	}
@@ -116,16 +116,36 @@ func TestBackfillCommands(t *testing.T) {
 	if out, stderr, code := p.cli("backfill", "start", "--source", "shop", "--table", "public.item", "--wait"); code != 0 || !strings.Contains(out, "done: 3000 rows") {
 		t.Errorf("start --wait: %d %s%s", code, out, stderr)
 	}
+	out, stderr, code = p.cli("backfill", "start", "--source", "shop", "--wait")
+	if code != 0 || !strings.Contains(out, ": 1 table,") || !strings.Contains(stderr, "left out: table public.keyless: it has no primary key") {
+		t.Errorf("of the whole source: %d %s%s", code, out, stderr)
+	}
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"--source", "shop", "--table", "public.keyless"}, "waltrigger: no backfill is made: table public.keyless: it has no primary key"},
+		{[]string{"--source", "shop", "--table", "public.item", "--table", "public.none"}, "waltrigger: no backfill is made: --table public.none is no table that a trigger names"},
+		{[]string{"--source", "shop", "--max-rate", "0"}, "waltrigger: no backfill is made: --max-rate "},
+		{[]string{"--trigger", "sales"}, `waltrigger: invalid argument "sales" for "--trigger" flag: want the id of a trigger, a number`},
+	} {
+		if _, stderr, code := p.cli(append([]string{"backfill", "start"}, c.args...)...); code != 1 || !strings.HasPrefix(stderr, c.says) {
+			t.Errorf("start %v: %d %s, want %q", c.args, code, stderr, c.says)
+		}
+	}
+	if out, _, _ := p.cli("backfill", "list"); !strings.Contains(out, fmt.Sprintf("id %v ", id)) {
+		t.Errorf("list names no trigger: %s", out)
+	}
 	if _, stderr, code := p.cli("backfill", "start"); code != 1 || !strings.Contains(stderr, "--trigger") {
 		t.Errorf("start: %d %s", code, stderr)
 	}
 	var list []struct{ State string }
-	if out, _, _ := p.cli("backfill", "list", "--json", "--trigger", fmt.Sprint(id)); json.Unmarshal([]byte(out), &list) != nil || len(list) != 2 || list[0].State != "done" {
+	if out, _, _ := p.cli("backfill", "list", "--json", "--trigger", fmt.Sprint(id)); json.Unmarshal([]byte(out), &list) != nil || len(list) != 3 || list[0].State != "done" {
 		t.Errorf("list --json: %s", out)
 	}
 	metrics := p.metrics()
 	for _, m := range []string{
-		`backfill_rows_total{source="shop"} `, `backfills_over_total{source="shop",state="done"} 1`,
+		`backfill_rows_total{source="shop"} `, `backfills_over_total{source="shop",state="done"} 2`,
 		`backfills_over_total{source="shop",state="cancelled"} 1`, `backfills_over_total{source="shop",state="failed"} 0`,
 	} {
 		if !strings.Contains(metrics, "\nwaltrigger_"+m) {

@@ -136,3 +136,12 @@ func sinceThen(p *process) string {
 	_, out, _ := p.call("POST", "/api/action-triggers/1/replay", fmt.Sprintf(`{"from":%q}`, time.Unix(0, 0).UTC().Format(time.RFC3339)))
 	return fmt.Sprint(out["earliest"])
 }
+
+func TestWhose(t *testing.T) {
+	t.Parallel()
+	for want, ids := range map[string][]int64{"id 4": {4}, "ids 4, 5": {4, 5}, "4 triggers": {1, 2, 3, 4}} {
+		if got := whose(ids); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

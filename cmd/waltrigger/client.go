@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -173,7 +174,7 @@ func (c *client) unreachable(err error) error {
 func (c *client) refused(resp *http.Response, text []byte) error {
 	var p struct {
 		Code, Detail string
-		Errors       []struct{ Pointer, Detail string }
+		Errors       []bodyProblem
 	}
 	if err := json.Unmarshal(text, &p); err != nil || p.Code == "" {
 		return fmt.Errorf("%s answered %s: that is not waltrigger's API", c.url, resp.Status)
@@ -188,16 +189,36 @@ func (c *client) refused(resp *http.Response, text []byte) error {
 	for _, e := range p.Errors {
 		lines = append(lines, e.Pointer+": "+e.Detail)
 	}
-	return &refusedError{status: resp.StatusCode, code: p.Code, text: plain(strings.Join(lines, "; "))}
+	return &refusedError{status: resp.StatusCode, code: p.Code, text: plain(strings.Join(lines, "; ")), problems: p.Errors}
 }
 
 // refusedError is what the API answered.
 type refusedError struct {
 	status     int
 	code, text string
+	problems   []bodyProblem
 }
 
+// bodyProblem is something that is wrong with a body.
+type bodyProblem struct{ Pointer, Detail string }
+
 func (e *refusedError) Error() string { return fmt.Sprintf("%s (%s)", e.text, e.code) }
+
+// triggerID is the value of a flag that names a trigger.
+type triggerID int64
+
+func (id *triggerID) String() string { return strconv.FormatInt(int64(*id), 10) }
+func (id *triggerID) Type() string   { return "id" }
+
+// Set implements pflag.Value.
+func (id *triggerID) Set(text string) error {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 {
+		return errors.New("want the id of a trigger, a number")
+	}
+	*id = triggerID(n)
+	return nil
+}
 
 // nextPage reads a Link header.
 func nextPage(link string) string {

@@ -72,7 +72,7 @@ func (p *pick) filter(c *cobra.Command) map[string]any {
 func (p *pick) flags(c *cobra.Command, times bool) {
 	f := c.Flags()
 	f.StringVar(&p.status, "status", "", "parked, dead or sent")
-	f.Int64Var(&p.trigger, "trigger", 0, "`id` of the trigger")
+	f.Var((*triggerID)(&p.trigger), "trigger", "`id` of the trigger")
 	f.StringVar(&p.destination, "destination", "", "`id` of the destination")
 	f.StringVar(&p.source, "source", "", "`name` of the source")
 	f.StringVar(&p.table, "table", "", "of the row: `schema.table`")

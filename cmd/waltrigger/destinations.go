@@ -38,7 +38,7 @@ func destinationsCommand(file *string) *cobra.Command {
 	}
 	r.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")
-	cmd.Flags().Int64Var(&of, "trigger", 0, "those of the trigger of this `id`")
+	cmd.Flags().Var((*triggerID)(&of), "trigger", "those of the trigger of this `id`")
 	retry := &cobra.Command{
 		Use: "retry-now ID", Short: "Try at once all that waits for a destination, also one that is held", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

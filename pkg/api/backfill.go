@@ -60,6 +60,7 @@ type Backfill struct {
 	State      string          `json:"state"`
 	Detail     string          `json:"detail,omitempty"` // what it waits for, or why it failed
 	Tables     []BackfillTable `json:"tables"`
+	LeftOut    []string        `json:"left_out,omitempty"` // by Start: tables whose rows cannot be read in parts, and why
 	Rows       int64           `json:"rows"`
 	Estimate   *int64          `json:"estimated_rows"` // done ones included; null = unknown
 	Rate       float64         `json:"rows_per_second"`
@@ -114,6 +115,9 @@ func (a *api) startBackfill(ctx context.Context, r *request, s *BackfillStart, f
 		return nil, invalidBody(problems)
 	}
 	b, err := a.Backfills.Start(ctx, *s)
+	if bad := (*trigger.InvalidError)(nil); errors.As(err, &bad) { // the body is no trigger
+		return nil, invalidBody(bad.Problems)
+	}
 	if err != nil {
 		return nil, err
 	}

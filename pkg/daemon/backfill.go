@@ -39,7 +39,7 @@ func (s *backfills) Start(ctx context.Context, b api.BackfillStart) (api.Backfil
 	if _, ok := t.source().(source.Scanner); !ok {
 		return api.Backfill{}, &api.RefusedError{Code: "not_possible", Detail: "rows of a source of this kind cannot be read"}
 	}
-	tables, triggers, err := s.tables(ctx, t, records, b)
+	tables, triggers, left, err := s.tables(ctx, t, records, b)
 	if err != nil {
 		return api.Backfill{}, s.triggers.told(err)
 	}
@@ -53,7 +53,9 @@ func (s *backfills) Start(ctx context.Context, b api.BackfillStart) (api.Backfil
 		return api.Backfill{}, &api.RefusedError{Code: "backfill_running", Detail: fmt.Sprintf("backfill %s, for the same trigger, is not over: wait for it, or cancel it", conflict.ID)}
 	}
 	t.kickBackfill()
-	return s.Get(ctx, j.ID)
+	out, err := s.Get(ctx, j.ID)
+	out.LeftOut = left
+	return out, err
 }
 
 func newJob(src string, triggers []int64, tables []source.TableName) backfill.Job {
@@ -121,15 +123,24 @@ func backfilled(src string, records []trigger.Record, wanted func(trigger.Activa
 	return tables, ids
 }
 
-// tables gives what b is about, if it can be read.
-func (s *backfills) tables(ctx context.Context, t *tail, records []trigger.Record, b api.BackfillStart) ([]source.TableName, []int64, error) {
+// tables gives what b is about, if it can be read. Of a whole source, what cannot is left
+// out, and said.
+func (s *backfills) tables(ctx context.Context, t *tail, records []trigger.Record, b api.BackfillStart) (tables []source.TableName, ids []int64, left []string, err error) {
+	known, err := t.catalog(ctx)
+	if err != nil {
+		return nil, nil, nil, unavailable(err)
+	}
 	found := make([]bool, len(b.Tables))
-	tables, ids := backfilled(t.name, records, func(a trigger.Activation) bool {
+	out := leftOut{known: known}
+	tables, ids = backfilled(t.name, records, func(a trigger.Activation) bool {
 		i := slices.IndexFunc(b.Tables, func(name string) bool {
 			return name == a.Schema+"."+a.Table || strings.EqualFold(name, a.ContentType.AppLabel+"."+a.ContentType.ModelName)
 		})
 		if i >= 0 {
 			found[i] = true
+		}
+		if b.Tables == nil && b.Trigger == 0 {
+			return out.readable(a)
 		}
 		return i >= 0 || b.Tables == nil
 	})
@@ -139,22 +150,20 @@ func (s *backfills) tables(ctx context.Context, t *tail, records []trigger.Recor
 			problems = append(problems, trigger.Problem{Pointer: fmt.Sprintf("/tables/%d", i), Code: trigger.CodeInvalid, Detail: "is no table that a trigger names for a signal of saving"})
 		}
 	}
-	switch {
-	case len(problems) > 0:
-		return nil, nil, &trigger.InvalidError{Problems: problems}
-	case len(tables) == 0:
-		return nil, nil, errNothingToRead
-	}
-	known, err := t.catalog(ctx)
-	if err != nil {
-		return nil, nil, unavailable(err)
-	}
 	for _, name := range tables {
 		if why := notReadable(known, name); why != nil {
-			return nil, nil, &trigger.InvalidError{Problems: []trigger.Problem{{Pointer: "/tables", Code: trigger.CodeNotAllowed, Detail: why.Error()}}}
+			problems = append(problems, trigger.Problem{Pointer: "/tables", Code: trigger.CodeNotAllowed, Detail: why.Error()})
 		}
 	}
-	return tables, ids, nil
+	switch {
+	case len(problems) > 0:
+		return nil, nil, nil, &trigger.InvalidError{Problems: problems}
+	case len(tables) == 0 && len(out.said) > 0:
+		return nil, nil, nil, &api.RefusedError{Code: errNothingToRead.Code, Detail: "no table can be read in parts: " + strings.Join(out.said, "; ")}
+	case len(tables) == 0:
+		return nil, nil, nil, errNothingToRead
+	}
+	return tables, ids, out.said, nil
 }
 
 // leftOut collects the tables whose rows a backfill of many cannot send.
