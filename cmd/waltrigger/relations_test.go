@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -49,6 +50,52 @@ func (d *database) published(tables ...string) {
 		}
 	}
 	d.t.Fatalf("published are %s, want %v", got, tables)
+}
+
+// TestRelatedTableThatMayNotBeRead holds up the trigger that follows it, until the role may
+// read it, and no other trigger.
+func TestRelatedTableThatMayNotBeRead(t *testing.T) {
+	t.Parallel()
+	db, hook := newDatabase(t), newReceiver(t)
+	role := fmt.Sprintf("reader_%d_%d", os.Getpid(), time.Now().UnixNano())
+	db.exec("CREATE ROLE " + role + " LOGIN REPLICATION PASSWORD 'pw'")
+	t.Cleanup(func() { db.exec("DROP OWNED BY " + role + "; DROP ROLE " + role) })
+	db.exec("GRANT SELECT ON myapp_sale, myapp_product, myapp_customer TO " + role)
+	db.exec("INSERT INTO myapp_customer VALUES (1, 'Ann', ''); INSERT INTO myapp_product VALUES (1, 'Tea', '')")
+	u, err := url.Parse(db.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(role, "pw")
+	p := newDaemon(t, u.String(), loopback)
+	db.exec("CREATE PUBLICATION " + p.slot + " FOR ALL TABLES")
+	p.start()
+	create := func(path, payload string) {
+		p.create(fmt.Sprintf(`{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"myapp","model_name":"sale"}],"webhooks":[{"url":%q}],"payload":%q}`, hook.URL+path, payload))
+	}
+	create("/customer", "{{ instance.id }} {{ instance.customer.name }}")
+	create("/product", "{{ instance.id }} {{ instance.product.name }}")
+	create("/plain", "{{ instance.id }}")
+	db.exec("REVOKE SELECT ON myapp_customer FROM " + role)
+	const n = 5
+	for range n {
+		began := time.Now()
+		db.exec("INSERT INTO myapp_sale (customer_id, product_id, quantity) VALUES (1, 1, 1)")
+		hook.wait(t, 2)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("what needs no customer came after %v", took)
+		}
+		hook.reset()
+	}
+	if log := p.log.String(); strings.Contains(log, "trying again") || !strings.Contains(log, `"table":"public.myapp_customer"`) || !strings.Contains(log, "permission denied") {
+		t.Error("the log does not name the table once")
+	}
+	db.exec("GRANT SELECT ON myapp_customer TO " + role)
+	for _, r := range hook.wait(t, n) {
+		if r.Path != "/customer" || !strings.HasSuffix(r.Body, " Ann") {
+			t.Errorf("received %s %s", r.Path, r.Body)
+		}
+	}
 }
 
 // TestRelationsOfThreeSteps follows three foreign keys from each sale, and has a row at

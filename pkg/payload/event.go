@@ -64,6 +64,7 @@ type Reference struct {
 	Key    change.Value // what the foreign key holds, which prints instead of the row; Missing if Row refers to the row
 	Row    *Row         // nil if there is no such row, or the key is null
 	Unread bool         // Row is nil because nobody has looked
+	Why    error        // why nobody has, where that is no fault of the template
 	Set    Set          // not nil: the rows that refer to it, and nothing else is set
 }
 
@@ -361,7 +362,7 @@ type referenceObject struct {
 
 func (o *referenceObject) Get(name string) (template.Value, bool) {
 	if o.ref.Unread {
-		o.event.fail(errUnread)
+		o.event.fail(o.ref.unread())
 		return template.Value{}, false
 	}
 	if o.ref.Row == nil {
@@ -426,7 +427,7 @@ func (e *Event) follow(t *change.Table, row []change.Value, name string) (templa
 	case ref.Key.Kind == change.Null:
 		return template.None(), true
 	case ref.Key.Kind == change.Missing && ref.Unread:
-		e.fail(errUnread)
+		e.fail(ref.unread())
 		return template.Value{}, false
 	case ref.Key.Kind == change.Missing:
 		return e.row(ref.Row), true

@@ -18,6 +18,13 @@ type Set interface {
 
 var errUnread = errors.New("a related row was not looked up: name it by its path from instance, before or after")
 
+func (r *Reference) unread() error {
+	if r.Why != nil {
+		return r.Why
+	}
+	return errUnread
+}
+
 // references are used again for each change: a template is done with them by then.
 type references struct {
 	all  []*referenceObject

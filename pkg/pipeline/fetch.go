@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/payload"
@@ -36,42 +37,76 @@ func mayFetch(t *trigger.Compiled, c *change.Change, hides *payload.Hidden) bool
 	return !hides.HidesKey(c.Table) && (on == "" || on == trigger.Fetch) && c.Op != change.Delete && len(c.Table.Key) > 0 && keyKnown(c.Table, c.Row())
 }
 
-// fetch reads the rows of changes by their keys, with one query a table.
-func fetch(ctx context.Context, src source.Catalog, changes []*change.Change) (fetched, error) {
-	byTable := map[*change.Table][]*change.Change{}
+// refusal is why the rows of a table cannot be fetched, and until when they are not asked
+// for again (source.Lasting).
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+// refusedFor is how long a table is left alone then.
+const refusedFor = 5 * time.Second
+
+// fetchWhole reads the rows of those events that need them whole.
+func (r *renderer) fetchWhole(ctx context.Context, events []event) error {
+	whole := map[*change.Table][]*change.Change{}
+	for _, e := range events {
+		if r.fetches(e.s, e.c) && time.Now().After(r.refused[nameOf(e.c.Table)].until) {
+			whole[e.c.Table] = append(whole[e.c.Table], e.c)
+		}
+	}
+	if r.fetched = nil; len(whole) > 0 {
+		r.fetched = fetched{}
+		r.m.lookups.Inc()
+	}
+	for t, changes := range whole {
+		err := fetch(ctx, r.src, t, changes, r.fetched)
+		switch {
+		case source.Lasting(err):
+			if r.refused == nil {
+				r.refused = map[source.TableName]refusal{}
+			}
+			r.refused[nameOf(t)] = refusal{err, time.Now().Add(refusedFor)}
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+func nameOf(t *change.Table) source.TableName {
+	return source.TableName{Schema: t.Schema, Name: t.Name}
+}
+
+// fetch reads the rows of changes of t by their keys, with one query.
+func fetch(ctx context.Context, src source.Catalog, t *change.Table, changes []*change.Change, out fetched) error {
+	var keys [][]string
+	want := map[string]*payload.Row{}
 	for _, c := range changes {
-		byTable[c.Table] = append(byTable[c.Table], c)
-	}
-	out := fetched{}
-	for t, cs := range byTable {
-		var keys [][]string
-		want := map[string]*payload.Row{}
-		for _, c := range cs {
-			id := string(payload.AppendKey(nil, t, c.Row()))
-			if _, twice := want[id]; twice {
-				continue
-			}
-			want[id] = nil
-			key := make([]string, len(t.Key))
-			for i, k := range t.Key {
-				key[i] = c.Row()[k].Text
-			}
-			keys = append(keys, key)
+		id := string(payload.AppendKey(nil, t, c.Row()))
+		if _, twice := want[id]; twice {
+			continue
 		}
-		columns := make([]string, len(t.Key))
+		want[id] = nil
+		key := make([]string, len(t.Key))
 		for i, k := range t.Key {
-			columns[i] = t.Columns[k].Name
+			key[i] = c.Row()[k].Text
 		}
-		rows, err := src.Rows(ctx, source.Query{Table: source.TableName{Schema: t.Schema, Name: t.Name}, Columns: columns, Keys: keys})
-		if err != nil {
-			return nil, fmt.Errorf("read values that the log does not hold: %w", err)
-		}
-		index(rows, columns, want)
-		for _, c := range cs {
-			out[c] = want[string(payload.AppendKey(nil, t, c.Row()))]
-		}
+		keys = append(keys, key)
 	}
-	return out, nil
+	columns := make([]string, len(t.Key))
+	for i, k := range t.Key {
+		columns[i] = t.Columns[k].Name
+	}
+	rows, err := src.Rows(ctx, source.Query{Table: nameOf(t), Columns: columns, Keys: keys})
+	if err != nil {
+		return fmt.Errorf("read values that the log does not hold: %w", err)
+	}
+	index(rows, columns, want)
+	for _, c := range changes {
+		out[c] = want[string(payload.AppendKey(nil, t, c.Row()))]
+	}
+	return nil
 }
 
 // index puts rows where they are wanted.
@@ -107,6 +142,8 @@ func (r *renderer) fill(h *hit) {
 			r.lacks(h), h.c.Table.Schema, h.c.Table.Name)
 	case !read && r.lookErr != nil:
 		h.err = r.lookErr
+	case !read && r.refused[nameOf(h.c.Table)].err != nil:
+		h.err = r.refused[nameOf(h.c.Table)].err
 	case !read:
 		h.err = fmt.Errorf("the log does not hold %s of %s.%s, and it cannot be read because the row's key is not known, or hidden: set on_missing_value to empty",
 			r.lacks(h), h.c.Table.Schema, h.c.Table.Name)
@@ -152,7 +189,8 @@ func (p *Pipeline) putBack(ctx context.Context, m trigger.Match, c *change.Chang
 	if s.check == nil || len(s.check.lost) == 0 || !mayFetch(m.Trigger, c, p.cfg.Hidden) {
 		return &s, c, nil
 	}
-	rows, err := fetch(ctx, p.src, []*change.Change{c})
+	rows := fetched{}
+	err := fetch(ctx, p.src, c.Table, []*change.Change{c}, rows)
 	row := rows[c]
 	if err != nil || row == nil {
 		return &s, c, err

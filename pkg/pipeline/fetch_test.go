@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
@@ -96,6 +98,31 @@ func TestMissingValuesInOneQuery(t *testing.T) {
 		if b.log.asked != 1 {
 			t.Errorf("asked %d times", b.log.asked)
 		}
+	})
+}
+
+// TestMissingValuesThatMayNotBeRead hold up what names them, and nothing else.
+func TestMissingValuesThatMayNotBeRead(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.shop(values("7", "70", "8"))
+		b.holds(values("7", "55", "1"))
+		b.log.set(func() { b.log.denied = "public.sale" })
+		b.use(hook("w", "{{ instance.n }}"), hook("v", "plain {{ instance.id }}"), hook("u", "{{ instance.customer.age }}"))
+		began := time.Now()
+		for i := range 2 {
+			b.log.batches <- transaction(i+1, toast("1", "7"))
+			synctest.Wait()
+		}
+		wantInAnyOrder(t, b.receiver, "plain 1", "plain 1", "70", "70")
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the log waited for %v", took)
+		}
+		if s := fmt.Sprint(b.deliver.Status()); !strings.Contains(s, "permission denied") {
+			t.Error("status", s)
+		}
+		b.log.set(func() { b.log.denied = "" })
+		time.Sleep(5 * time.Minute)
+		wantInAnyOrder(t, b.receiver, "plain 1", "plain 1", "70", "70", "55", "55")
 	})
 }
 

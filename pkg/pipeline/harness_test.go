@@ -45,6 +45,7 @@ type log struct {
 	seq    uint64                      // of Rows
 	until  uint64                      // the same
 	away   bool                        // the database does not answer
+	denied string                      // the table that may not be read
 	asked  int                         // calls of Rows
 	table  *change.Table               // of rows
 	shapes map[string]*change.Table    // of single tables, instead
@@ -112,6 +113,9 @@ func (l *log) Rows(_ context.Context, q source.Query) (source.RowSet, error) {
 	if l.away {
 		return source.RowSet{}, errors.New("connection refused")
 	}
+	if l.denied == q.Table.String() {
+		return source.RowSet{}, denied{}
+	}
 	set := source.RowSet{Table: cmp.Or(l.shapes[q.Table.String()], l.table), Seq: l.seq, Until: l.until}
 	for _, row := range l.rows[q.Table.String()] {
 		key := make([]string, len(q.Columns))
@@ -137,6 +141,12 @@ func (l *log) Counts(ctx context.Context, q source.Query) (source.CountSet, erro
 	}
 	return set, err
 }
+
+// denied is how PostgreSQL answers who may not read a table.
+type denied struct{}
+
+func (denied) Error() string    { return "permission denied (SQLSTATE 42501)" }
+func (denied) SQLState() string { return "42501" }
 
 // mark is the one saved last.
 func (l *log) mark() change.Mark {

@@ -121,12 +121,23 @@ func (p *Pipeline) lookAhead(ctx context.Context, batch source.Batch) error {
 	}
 	b := backoff.NewExponentialBackOff()
 	b.MaxInterval = time.Second
-	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, p.r.ask(ctx, events) }, wait, backoff.WithBackOff(b),
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, once(p.r.ask(ctx, events)) }, wait, backoff.WithBackOff(b),
 		backoff.WithNotify(func(err error, wait time.Duration) {
 			p.log.Warn("trying again", "source", p.name, "wait", wait, "err", err)
 		}))
 	p.r.lookErr = err
+	for _, refused := range p.r.rows.Refused() {
+		p.log.Warn("related rows cannot be read, what needs them waits", "source", p.name, "table", refused.Table.String(), "err", refused.Err)
+	}
 	return ctx.Err()
+}
+
+// once makes of an error that would only come again one that is not tried again.
+func once(err error) error {
+	if source.Lasting(err) {
+		return backoff.Permanent(err)
+	}
+	return err
 }
 
 // event is a change for which the database has to be asked before a step can be
@@ -149,18 +160,8 @@ func (r *renderer) ask(ctx context.Context, events []event) error {
 	if err := r.rows.Learn(ctx, needs); err != nil {
 		return err
 	}
-	var whole []*change.Change
-	for _, e := range events {
-		if r.fetches(e.s, e.c) {
-			whole = append(whole, e.c)
-		}
-	}
-	if len(whole) > 0 {
-		var err error
-		r.m.lookups.Inc()
-		if r.fetched, err = fetch(ctx, r.src, whole); err != nil {
-			return err
-		}
+	if err := r.fetchWhole(ctx, events); err != nil {
+		return err
 	}
 	needs = needs[:0]
 	for _, e := range events {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -264,6 +265,41 @@ func TestRelationsWhileTheDatabaseIsAway(t *testing.T) {
 		b.log.set(func() { b.log.away = false })
 		time.Sleep(5 * time.Minute)
 		wantBodies(t, b.receiver, "plain 1", "plain 1", "70", "70")
+	})
+}
+
+// TestRelatedTableThatMayNotBeRead holds up what needs it, and nothing else.
+func TestRelatedTableThatMayNotBeRead(t *testing.T) {
+	run(t, func(t *testing.T, b *bench) {
+		b.shop(values("7", "70", "8"))
+		b.log.set(func() { b.log.denied = "public.customer" })
+		b.use(hook("w", "{{ instance.customer.age }}"), hook("v", "plain {{ instance.id }}"), hook("u", "{{ instance.visit_set.count }} visits"),
+			hook("t", "old", `"condition":"instance.customer.age > 69"`), hook("s", "{% if instance.id > 1 %}{{ instance.customer.age }}{% endif %}not looked at"))
+		began := time.Now()
+		for i := range 3 {
+			b.log.batches <- transaction(i+1, insert("1", "0", "7"))
+			synctest.Wait()
+		}
+		want := []string{}
+		for range 3 {
+			want = append(want, "plain 1", "2 visits", "not looked at")
+		}
+		wantInAnyOrder(t, b.receiver, want...)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the log waited for %v", took)
+		}
+		if s := fmt.Sprint(b.deliver.Status()); !strings.Contains(s, "permission denied") {
+			t.Error("status", s)
+		}
+		if n := b.queries(); n > 10 { // the customers once, and for each delivery that waits
+			t.Errorf("asked %d times", n)
+		}
+		b.log.set(func() { b.log.denied = "" })
+		time.Sleep(5 * time.Minute)
+		wantInAnyOrder(t, b.receiver, append(want, "70", "70", "70", "old", "old", "old")...)
+		b.log.batches <- transaction(4, insert("2", "0", "7"))
+		synctest.Wait()
+		wantInAnyOrder(t, b.receiver, append(want, "70", "70", "70", "70", "70not looked at", "0 visits", "plain 2", "old", "old", "old", "old")...)
 	})
 }
 

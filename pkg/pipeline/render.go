@@ -104,8 +104,9 @@ type renderer struct {
 	wants   []related.Need
 	m       *sourceMetrics
 	fetched fetched
-	lookErr error   // why what the database has to be asked for cannot be rendered now
-	only    []int64 // triggers for which rows are read
+	refused map[source.TableName]refusal // tables whose rows cannot be fetched
+	lookErr error                        // why what the database has to be asked for cannot be rendered now
+	only    []int64                      // triggers for which rows are read
 	hits    []hit
 	body    []byte
 	id      []byte

@@ -36,6 +36,9 @@ type target struct {
 	young, old map[string]*entry
 	floor      uint64              // what does not show the transaction there is out of date
 	wanted     map[string][]string // to be read: the values of each key
+
+	refused error // what the database answered last instead of rows
+	asks    int64 // it is not asked again before, as Leases.now
 }
 
 // cache holds the entries of all targets within bounds.

@@ -44,6 +44,8 @@ func (l *Lookup) Follow(t *change.Table, row []change.Value, name string) (paylo
 	ref := payload.Reference{Unread: e == nil}
 	if e != nil {
 		ref.Row = e.row
+	} else {
+		ref.Why = b.row.refusal(l.now)
 	}
 	if b.back {
 		return ref, ref.Unread || ref.Row != nil
@@ -114,7 +116,10 @@ type set struct {
 	name, key string
 }
 
-func (s *set) unread() error {
+func (s *set) unread(t *target) error {
+	if err := t.refusal(s.l.now); err != nil {
+		return err
+	}
 	return fmt.Errorf("%s was not looked up: name it by its path from instance, before or after", s.name)
 }
 
@@ -123,7 +128,7 @@ func (s *set) Count() (int64, error) {
 	if e := s.l.used(s.b.num, []byte(s.key)); e != nil {
 		return e.count, nil
 	}
-	return 0, s.unread()
+	return 0, s.unread(s.b.num)
 }
 
 // First implements payload.Set.
@@ -131,7 +136,7 @@ func (s *set) First() (*payload.Row, error) {
 	if e := s.l.used(s.b.one, []byte(s.key)); e != nil {
 		return e.row, nil
 	}
-	return nil, s.unread()
+	return nil, s.unread(s.b.one)
 }
 
 // All implements payload.Set.
@@ -139,7 +144,7 @@ func (s *set) All() ([]*payload.Row, error) {
 	e := s.l.used(s.b.all, []byte(s.key))
 	switch {
 	case e == nil:
-		return nil, s.unread()
+		return nil, s.unread(s.b.all)
 	case e.cut:
 		return nil, fmt.Errorf("%s.all has more than %d rows; .count, .exists and .first work for any number", s.name, MaxRows)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 	"github.com/waltrigger/waltrigger/pkg/payload"
@@ -37,11 +38,30 @@ type Lookup struct {
 	now      int64            // of the last Read, as Leases.now
 	wanted   []*target
 	scratch  []byte
+	refused  []Refusal // since the last call of Refused
 }
 
 // NewLookup makes a Lookup that keeps about so many bytes of rows.
 func NewLookup(src source.Catalog, c *Catalog, l *Leases, keep int, m Metrics) *Lookup {
 	return &Lookup{catalog: c, src: src, leases: l, m: m, cache: newCache(keep), bindings: map[*change.Table][]*binding{}}
+}
+
+// Refusal is a table that the database will not be asked for again at once, because it
+// would answer the same (source.Lasting).
+type Refusal struct {
+	Table source.TableName
+	Err   error
+}
+
+// refusedFor is how long a table is left alone then.
+const refusedFor = 5 * time.Second
+
+// Refused are those since its last call, without what was refused before for the same
+// reason. Read does not fail for them: what leads to their rows cannot be rendered.
+func (l *Lookup) Refused() []Refusal {
+	refused := l.refused
+	l.refused = nil
+	return refused
 }
 
 // Plan is what a trigger's templates follow from a row of one table. It belongs to one
@@ -200,9 +220,13 @@ func (l *Lookup) walk(nodes []*node, t *change.Table, row []change.Value, seq ui
 		if !known || null {
 			continue
 		}
-		visited++
 		e := l.cache.get(n.target, key)
-		if e == nil || !l.good(n.target, e, seq) {
+		good := e != nil && l.good(n.target, e, seq)
+		if !good && n.target.refusal(l.now) != nil {
+			continue
+		}
+		visited++
+		if !good {
 			l.want(n.target, string(key), row, n.at)
 			complete = false
 			continue
@@ -283,7 +307,14 @@ func (l *Lookup) fetch(ctx context.Context, t *target) error {
 		l.m.Queries(1)
 		entries, err := l.ask(ctx, t, q, chunk)
 		if err != nil {
-			return fmt.Errorf("read related rows: %w", err)
+			err = fmt.Errorf("read related rows: %w", err)
+		}
+		if source.Lasting(err) {
+			l.refuse(t, err)
+			break
+		}
+		if t.refused = nil; err != nil {
+			return err
 		}
 		for i, e := range entries {
 			e.at, e.read, e.used = at, l.reads, l.reads
@@ -299,6 +330,22 @@ func (l *Lookup) fetch(ctx context.Context, t *target) error {
 		}
 	}
 	clear(t.wanted)
+	return nil
+}
+
+// refuse takes in that the database does not answer for t.
+func (l *Lookup) refuse(t *target, err error) {
+	if t.refused == nil || t.refused.Error() != err.Error() {
+		l.refused = append(l.refused, Refusal{t.table, err})
+	}
+	t.refused, t.asks = err, l.now+int64(refusedFor)
+}
+
+// refusal is why t is not asked for now, nil if it is.
+func (t *target) refusal(now int64) error {
+	if now < t.asks {
+		return t.refused
+	}
 	return nil
 }
 

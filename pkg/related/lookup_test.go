@@ -24,6 +24,7 @@ type database struct {
 	seq, until uint64
 	keyless    bool // the answer does not tell the keys of its rows
 	away       bool
+	refuses    string // the table of which it answers nothing
 	queries    []string
 }
 
@@ -57,6 +58,10 @@ func (d *database) Tables(context.Context) ([]source.TableInfo, error) {
 func (d *database) Rows(_ context.Context, q source.Query) (source.RowSet, error) {
 	if d.away {
 		return source.RowSet{}, errors.New("connection refused")
+	}
+	if d.refuses == q.Table.Name {
+		d.queries = append(d.queries, "refused")
+		return source.RowSet{}, &source.TableError{Table: q.Table, Reason: "it does not exist"}
 	}
 	t := shapes[q.Table.Name]
 	set := source.RowSet{Table: t, Seq: d.seq, Until: d.until}
@@ -575,6 +580,46 @@ func TestErrorsAreKept(t *testing.T) {
 	}
 	b.db.away = false
 	b.want(b.get(10, shapes["sale"], row, "customer.sale_set.count"), "3 <nil>")
+}
+
+// TestRefusedTable is not asked again for each event, and fails nothing but what leads to it.
+func TestRefusedTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.db.refuses = "sale"
+		row := values("1", "7", "0")
+		for range 3 {
+			b.want(b.get(2000, shapes["sale"], row, "customer.name"), "70")
+			if got := b.get(2000, shapes["sale"], row, "customer.sale_set.count"); !strings.Contains(got, "table public.sale: it does not exist") {
+				t.Errorf("got %s", got)
+			}
+		}
+		refused := func() (n int) {
+			for _, q := range b.db.queries {
+				if strings.Contains(q, "refused") {
+					n++
+				}
+			}
+			return n
+		}
+		if n, told := refused(), b.Refused(); n != 1 || len(told) != 1 || told[0].Table != public("sale") {
+			t.Errorf("asked %d times, told %v", n, told)
+		}
+		time.Sleep(refusedFor)
+		b.get(2000, shapes["sale"], row, "customer.sale_set.count")
+		if n := refused(); n != 2 || len(b.Refused()) != 0 {
+			t.Errorf("asked %d times; told again: %v", n, b.Refused())
+		}
+		b.db.refuses = ""
+		time.Sleep(refusedFor)
+		b.want(b.get(2000, shapes["sale"], row, "customer.sale_set.count"), "3 <nil>")
+		b.db.refuses = "sale"
+		time.Sleep(stale)
+		b.get(2000, shapes["sale"], row, "customer.sale_set.count")
+		if len(b.Refused()) != 1 {
+			t.Errorf("refused %v", b.Refused())
+		}
+	})
 }
 
 // TestCacheIsBounded keeps what is used, and no more than it may.

@@ -1,7 +1,9 @@
 package source
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
 )
@@ -31,6 +33,25 @@ func OnlyTables(err error) bool {
 	}
 	_, ok := err.(*TableError) //nolint:errorlint // Publish joins them bare
 	return ok
+}
+
+// NoColumnError names a column that a table does not have.
+type NoColumnError string
+
+func (e NoColumnError) Error() string { return fmt.Sprintf("column %q does not exist", string(e)) }
+
+// lasting are the classes of SQLSTATE that say what is wrong with the question, or with who
+// asks: data, authorization, syntax or access.
+var lasting = []string{"22", "28", "42"}
+
+// Lasting reports whether err is an answer of the database that will be the same if it is
+// asked again at once. Who asks for one table of several goes on with the others.
+func Lasting(err error) bool {
+	table, column, state := (*TableError)(nil), NoColumnError(""), interface{ SQLState() string }(nil)
+	if errors.As(err, &table) || errors.As(err, &column) {
+		return true
+	}
+	return errors.As(err, &state) && len(state.SQLState()) == 5 && slices.Contains(lasting, state.SQLState()[:2])
 }
 
 // RewoundError ends Run: what was read after To is not in the server's log any more. A

@@ -65,7 +65,8 @@ type TableName struct{ Schema, Name string }
 func (t TableName) String() string { return t.Schema + "." + t.Name }
 
 // Catalog is what a source knows of its tables now. Any goroutine; read-only and with
-// time-outs of its own. Every error means that the source cannot be asked.
+// time-outs of its own. Every error means that the source cannot be asked, but for those
+// that are Lasting.
 type Catalog interface {
 	// Tables lists the tables that can be tailed, without columns of other schemas
 	// than those visible to the user. Sorted by schema and name.

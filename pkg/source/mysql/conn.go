@@ -147,6 +147,24 @@ const (
 	errNoColumn        = 1054
 )
 
+// refusal is an answer that says what is wrong with the question, or with who asks. The
+// SQLSTATE that the server gives it is also that of limits which end by themselves.
+type refusal struct{ error }
+
+// SQLState tells source.Lasting.
+func (refusal) SQLState() string { return "42000" }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// stated marks what is a refusal.
+func stated(err error) error {
+	switch number(err) {
+	case errAccessDenied, errDatabaseDenied, errTableDenied, errColumnDenied, errPrivilege, errNoDatabase, errNoTable, errNoColumn:
+		return refusal{err}
+	}
+	return err
+}
+
 // silence is how long a server may send nothing; it is asked for a sign of life six times
 // in that time.
 const silence = 12 * time.Second

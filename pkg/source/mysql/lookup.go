@@ -50,7 +50,7 @@ func (s rowShapes) of(ctx context.Context, c *sql.Conn, srv *server, name source
 	}
 	def := found[name]
 	if def == nil {
-		return nil, &source.TableError{Table: name, Reason: "it does not exist", Mend: "create it"}
+		return nil, &source.TableError{Table: name, Reason: "it does not exist, or may not be read", Mend: "create it, or GRANT SELECT on it"}
 	}
 	b := shaper{mariadb: srv.mariadb, identity: srv.rowImage(), charsets: newCharsets(nil), known: map[source.TableName]*change.Table{}}
 	if old != nil {
@@ -72,7 +72,7 @@ func (s rowShapes) of(ctx context.Context, c *sql.Conn, srv *server, name source
 
 // with calls f with a table as it is, on conn, whose turn guards shapes.
 func (s *Source) with(ctx context.Context, conn *shared, shapes rowShapes, table source.TableName, f func(c *sql.Conn, srv *server, sh *rowShape) error) error {
-	return conn.do(ctx, func(c *sql.Conn) error {
+	return stated(conn.do(ctx, func(c *sql.Conn) error {
 		srv, err := s.knownServer(ctx, c)
 		if err != nil {
 			return err
@@ -85,7 +85,7 @@ func (s *Source) with(ctx context.Context, conn *shared, shapes rowShapes, table
 			delete(shapes, table) // perhaps it changed just now
 		}
 		return err
-	})
+	}))
 }
 
 // selected says how a column comes when it is selected.
@@ -116,7 +116,7 @@ func (sh *rowShape) places(columns []string) ([]int, error) {
 	at := make([]int, len(columns))
 	for n, name := range columns {
 		if at[n] = sh.table.Lookup(name); at[n] < 0 || sh.table.Columns[at[n]].Name != name {
-			return nil, fmt.Errorf("column %q does not exist", name)
+			return nil, source.NoColumnError(name)
 		}
 	}
 	return at, nil

@@ -181,7 +181,7 @@ func (sh *shape) params(q source.Query) ([][]byte, error) {
 	for n, name := range q.Columns {
 		i := sh.table.Lookup(name)
 		if i < 0 || sh.table.Columns[i].Name != name {
-			return nil, fmt.Errorf("column %q does not exist", name)
+			return nil, source.NoColumnError(name)
 		}
 		array := []byte{'{'}
 		for k, key := range q.Keys {

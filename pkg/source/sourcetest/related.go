@@ -84,11 +84,21 @@ func testRows(t *testing.T, db Database, vague bool) {
 		t.Errorf("counts %+v, error %v", counts, err)
 	}
 	owned.Table.Name = "nowhere"
-	if _, err := r.Rows(context.Background(), owned); err == nil {
-		t.Error("rows of a table that does not exist: no error")
+	if _, err := r.Rows(context.Background(), owned); !source.Lasting(err) {
+		t.Errorf("rows of a table that does not exist: error %v", err)
 	}
-	if _, err := r.Counts(context.Background(), owned); err == nil {
-		t.Error("counts of a table that does not exist: no error")
+	if _, err := r.Counts(context.Background(), owned); !source.Lasting(err) {
+		t.Errorf("counts of a table that does not exist: error %v", err)
+	}
+	owned.Table.Name, owned.Columns = "part", []string{"nobody"}
+	if _, err := r.Rows(context.Background(), owned); !source.Lasting(err) {
+		t.Errorf("rows by a column that does not exist: error %v", err)
+	}
+	owned.Columns = []string{"owner"}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := r.Rows(ended, owned); err == nil || source.Lasting(err) {
+		t.Errorf("after the end of the context: error %v", err)
 	}
 }
 
