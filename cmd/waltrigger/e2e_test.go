@@ -85,7 +85,8 @@ brokers:
 	db.exec(`INSERT INTO myapp_customer (name, email) VALUES ('Ada O''Brien', 'ada@example.com')`)
 	got := hook.wait(t, 1)
 	r := got[0]
-	if r.Method != http.MethodPost || r.Path != "/hook" || r.Header.Get("Authorization") != "Bearer s3cret" || r.Header.Get("Content-Type") != "application/json" {
+	if r.Method != http.MethodPost || r.Path != "/hook" || r.Header.Get("Authorization") != "Bearer s3cret" || r.Header.Get("Content-Type") != "application/json" ||
+		r.Header.Get("User-Agent") != "waltrigger/"+testVersion {
 		t.Errorf("request %+v", r)
 	}
 	var e struct {

@@ -19,6 +19,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// testVersion is what the program under test takes itself for.
+const testVersion = "1.2.3-test"
+
 // binary is the program under test, built once.
 var binary string
 
@@ -35,10 +38,10 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "waltrigger")
-		build := exec.Command("go", "build", "-o", binary, ".")
+		build := exec.Command("go", "build", "-ldflags", "-X main.version="+testVersion, "-o", binary, ".")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if os.Getenv("WALTRIGGER_TEST_RACE") == "1" { // with the race detector, which needs a C compiler
-			build = exec.Command("go", "build", "-race", "-o", binary, ".")
+			build = exec.Command("go", "build", "-ldflags", "-X main.version="+testVersion, "-race", "-o", binary, ".")
 			build.Env = append(os.Environ(), "CGO_ENABLED=1")
 		}
 		if out, err := build.CombinedOutput(); err != nil {

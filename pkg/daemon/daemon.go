@@ -95,6 +95,7 @@ func (d *daemon) build(ctx context.Context) error {
 	if d.surround, err = newSurroundings(d.cfg, d.ask, d.log); err != nil {
 		return err
 	}
+	d.surround.version = d.version
 	d.registry.MustRegister(d.surround.shadow)
 	d.onStop("dynamic values", func() error { d.surround.resolver.Close(); return nil })
 	d.metrics = deliver.NewMetrics(d.registry)

@@ -31,6 +31,7 @@ type surroundings struct {
 	hidden   *payload.Hidden
 	format   payload.Format // of triggers that name none
 	shadow   *shadow.Records
+	version  string // that peers are told
 	brokerOf map[string]trigger.Endpoint
 	actionOf map[string]trigger.Endpoint
 	log      *slog.Logger
@@ -84,7 +85,7 @@ func (s *surroundings) sinkEnv(endpoint string, conn map[string]any) sink.Env {
 		e, ok = s.actionOf[name]
 	}
 	if !ok {
-		return sink.Env{Dial: s.guard.Dial, Log: s.log}
+		return sink.Env{Dial: s.guard.Dial, Log: s.log, Version: s.version}
 	}
 	var written []string
 	if e.Kind.Addresses != nil {
@@ -94,7 +95,7 @@ func (s *surroundings) sinkEnv(endpoint string, conn map[string]any) sink.Env {
 		}
 		written = e.Kind.Addresses(own)
 	}
-	return sink.Env{Dial: s.guard.Operator(written...), Log: s.log}
+	return sink.Env{Dial: s.guard.Operator(written...), Log: s.log, Version: s.version}
 }
 
 // own denies the daemon's own listeners to triggers.
