@@ -14,6 +14,7 @@ import (
 // verb is one of the commands that change deliveries.
 type verb struct {
 	name, done string
+	example    string // flags that pick some
 	pick       pick
 	how        func(c *cobra.Command, body map[string]any) // adds to a request what flags say
 }
@@ -23,7 +24,7 @@ func (v *verb) run(c *cobra.Command, r *remote, args []string) error {
 	filter := v.pick.filter(c)
 	switch {
 	case len(args) == 0 && len(filter) == 0:
-		return fmt.Errorf("say which deliveries: ids, or flags that pick them, such as %s --status dead --destination d1", v.name)
+		return fmt.Errorf("say which deliveries: ids, or flags that pick them, such as %s %s", v.name, v.example)
 	case len(args) > 0 && len(filter) > 0:
 		return errors.New("give either ids or flags that pick deliveries")
 	}
@@ -124,7 +125,7 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func retryCommand(r *remote) *cobra.Command {
-	v := &verb{name: "retry", done: "retried"}
+	v := &verb{name: "retry", done: "retried", example: "--status dead --destination d1"}
 	var rate float64
 	var render string
 	cmd := &cobra.Command{
@@ -147,7 +148,7 @@ func retryCommand(r *remote) *cobra.Command {
 }
 
 func skipCommand(r *remote) *cobra.Command {
-	v := &verb{name: "skip", done: "skipped"}
+	v := &verb{name: "skip", done: "skipped", example: "--status parked --destination d1"}
 	cmd := &cobra.Command{
 		Use: "skip [ID…]", Short: "Make parked deliveries dead, so that what waits behind them goes on",
 		RunE: func(c *cobra.Command, args []string) error { return v.run(c, r, args) },
@@ -157,11 +158,11 @@ func skipCommand(r *remote) *cobra.Command {
 }
 
 func eraseCommand(r *remote) *cobra.Command {
-	v := &verb{name: "erase", done: "erased"}
+	v := &verb{name: "erase", done: "erased", example: "--status dead --destination d1 --yes"}
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "erase [ID…]", Short: "Remove all that is kept of deliveries",
-		Long: "erase removes deliveries and leaves nothing of them: those that are named, or all that the\nflags pick, whatever their status. All that is kept about a row:\n  waltrigger deliveries erase --table public.myapp_customer --key 7 --yes",
+		Long: "erase removes deliveries and leaves nothing of them: those that are named, or all that the\nflags pick, whatever their status. Flags may pick more than was thought of, and so need --yes;\nids do not. All that is kept about a row:\n  waltrigger deliveries erase --table public.myapp_customer --key 7 --yes",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 && len(v.pick.filter(c)) > 0 && !yes {
 				return errors.New("what is erased is not sent, and cannot be had back: say so with --yes")
@@ -170,7 +171,7 @@ func eraseCommand(r *remote) *cobra.Command {
 		},
 	}
 	v.pick.flags(cmd, true)
-	cmd.Flags().BoolVar(&yes, "yes", false, "they cannot be had back")
+	cmd.Flags().BoolVar(&yes, "yes", false, "erase what flags pick, which cannot be had back")
 	return cmd
 }
 

@@ -43,10 +43,11 @@ func (r *remote) flags(c *cobra.Command) {
 // client speaks with the API.
 type client struct {
 	url, token string
+	flag       func(name string) bool // whether the command has one
 }
 
 func (r *remote) client(c *cobra.Command) (*client, error) {
-	out := &client{url: r.url, token: os.Getenv(apiToken)}
+	out := &client{url: r.url, token: os.Getenv(apiToken), flag: func(name string) bool { return c.Flags().Lookup(name) != nil }}
 	if out.url == "" {
 		out.url = os.Getenv(apiURL)
 	}
@@ -170,11 +171,11 @@ func (c *client) unreachable(err error) error {
 	return fmt.Errorf("the daemon cannot be reached at %s: %w; does it run? --api or %s say where else it is", c.url, err, apiURL)
 }
 
-// refused makes an error of the API's.
+// refused makes an error of the API's, in the words of the command.
 func (c *client) refused(resp *http.Response, text []byte) error {
 	var p struct {
-		Code, Detail string
-		Errors       []bodyProblem
+		Code, Detail, Earliest string
+		Errors                 []bodyProblem
 	}
 	if err := json.Unmarshal(text, &p); err != nil || p.Code == "" {
 		return fmt.Errorf("%s answered %s: that is not waltrigger's API", c.url, resp.Status)
@@ -186,10 +187,39 @@ func (c *client) refused(resp *http.Response, text []byte) error {
 		return errors.New("the API does not know the token")
 	}
 	lines := []string{p.Detail}
+	switch name, _, _ := strings.Cut(p.Detail, " "); {
+	case len(p.Errors) > 0:
+		lines = nil // it only says that these are what is wrong
+	case p.Code == "invalid_query" && c.flag(name):
+		lines[0] = "--" + p.Detail
+	}
 	for _, e := range p.Errors {
-		lines = append(lines, e.Pointer+": "+e.Detail)
+		lines = append(lines, c.said(e.Pointer)+": "+e.Detail)
+	}
+	if p.Earliest != "" && c.flag("from") {
+		lines = append(lines, "say --from "+p.Earliest)
 	}
 	return &refusedError{status: resp.StatusCode, code: p.Code, text: plain(strings.Join(lines, "; ")), problems: p.Errors}
+}
+
+// said is what of the command line a request has at pointer; of a list, the place in it.
+func (c *client) said(pointer string) string {
+	name, place, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(pointer, "/filter"), "/"), "/")
+	var out string
+	switch flag := strings.ReplaceAll(name, "_", "-"); {
+	case c.flag(flag):
+		out = "--" + flag
+	case c.flag(strings.TrimSuffix(flag, "s")):
+		out = "--" + strings.TrimSuffix(flag, "s")
+	case name == "ids":
+		out = "ID"
+	default:
+		return pointer
+	}
+	if n, err := strconv.Atoi(place); err == nil {
+		out += fmt.Sprintf(" %d", n+1)
+	}
+	return out
 }
 
 // refusedError is what the API answered.

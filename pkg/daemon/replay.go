@@ -52,7 +52,7 @@ func (s *deliveries) Replay(ctx context.Context, a api.Amendment) (api.Amended, 
 
 // notKept refuses to replay what is not kept whole.
 func (s *deliveries) notKept(ctx context.Context, id int64, since time.Time) error {
-	e := &api.RefusedError{Code: "not_kept", Detail: fmt.Sprintf("what was delivered is kept whole from %s on", since.Format(time.RFC3339Nano)), Earliest: since}
+	e := &api.RefusedError{Code: "not_kept", Detail: fmt.Sprintf("nothing was replayed: what was delivered is kept whole from %s on, and from is before that", since.Format(time.RFC3339Nano)), Earliest: since}
 	first, err := s.store.List(ctx, &deliver.Filter{Trigger: id, States: []deliver.State{deliver.Sent}, ByTime: true, From: since, Limit: 1, Brief: true})
 	if err != nil {
 		return s.triggers.told(err)
