@@ -160,6 +160,11 @@ brokers:
 	hook.reset()
 	db.exec(`INSERT INTO myapp_customer (name, email) VALUES ('x', 'x')`)
 	hook.wait(t, 0)
+
+	// What looks like a template and is none is allowed, and told.
+	if made := p.create(simple("customer", "{{ instance.name", hook.URL)); !strings.Contains(fmt.Sprint(made["warnings"]), "/payload: line 1, column 1: {{ is not closed on its line, so it is text") {
+		t.Errorf("warnings %v", made["warnings"])
+	}
 }
 
 // sales is a trigger on a text payload that shows which row an event is about.

@@ -3,9 +3,11 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +16,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
+
+	"github.com/waltrigger/waltrigger/pkg/trigger"
 )
 
 // spec is the description that the API gives of itself.
@@ -40,6 +44,41 @@ func TestDescriptionIsValid(t *testing.T) {
 		for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 			if described := item.GetOperation(m) != nil; described != slices.Contains(allowed, m) {
 				t.Errorf("%s %s: described %v, served %v", m, path, described, !described)
+			}
+		}
+	}
+}
+
+// TestTriggerIsDescribed: what a trigger can say is described, and what is described can be
+// said.
+func TestTriggerIsDescribed(t *testing.T) {
+	doc, err := spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, of := range map[string]reflect.Type{
+		"TriggerInput": reflect.TypeFor[trigger.Trigger](), "ContentType": reflect.TypeFor[trigger.ContentType](),
+		"Webhook": reflect.TypeFor[trigger.Webhook](), "Queue": reflect.TypeFor[trigger.Queue](), "Retry": reflect.TypeFor[trigger.Retry](),
+	} {
+		described := doc.Components.Schemas[name].Value.Properties
+		for _, f := range reflect.VisibleFields(of) {
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if key != "" && key != "-" && described[key] == nil {
+				t.Errorf("%s is not described: %s", name, key)
+			}
+		}
+		for key, property := range described {
+			body := fmt.Sprintf(map[string]string{
+				"TriggerInput": `{%q:null}`, "ContentType": `{"content_types":[{%q:null}]}`, "Webhook": `{"webhooks":[{%q:null}]}`,
+				"Queue": `{"actions":[{%q:null}]}`, "Retry": `{"webhooks":[{"retry":{%q:null}}]}`,
+			}[name], key)
+			_, problems := trigger.Decode([]byte(body))
+			if slices.ContainsFunc(problems, func(p trigger.Problem) bool { return p.Code == trigger.CodeUnknownField }) {
+				t.Errorf("%s is described with %s, which there is not", name, key)
+			}
+			refused := slices.ContainsFunc(problems, func(p trigger.Problem) bool { return p.Code == trigger.CodeNull })
+			if v := property.Value; !v.ReadOnly && v.Nullable == refused {
+				t.Errorf("%s of %s: described as nullable %v", key, name, v.Nullable)
 			}
 		}
 	}

@@ -136,7 +136,7 @@ func (s *surroundings) env(sources *sources, c *trigger.Compiler) trigger.Env {
 		Resolve: sources.resolve,
 		Compile: func(t *trigger.Trigger) ([]trigger.Problem, []string) {
 			compiled, problems := c.Compile(&trigger.Record{Trigger: t})
-			return problems, slices.Concat(sources.doubts(compiled), sources.slow(compiled))
+			return problems, slices.Concat(compiled.Doubts, sources.doubts(compiled), sources.slow(compiled))
 		},
 		MaxWebhookTimeout: c.MaxWebhookTimeout, MaxBrokerTimeout: c.MaxBrokerTimeout, MaxActionTimeout: c.MaxActionTimeout,
 	}

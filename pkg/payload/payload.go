@@ -34,6 +34,8 @@ type Renderer struct {
 	parts  []part
 	paths  []Path
 	broken error // a template that does not parse
+
+	unclosed []Problem
 }
 
 type kind uint8
@@ -170,6 +172,9 @@ func (c *compiler) leaf(src, pointer string, key bool) {
 		c.problems = append(c.problems, Problem{Pointer: pointer, Err: err})
 		return
 	}
+	if open := template.Unclosed(src); open != nil {
+		c.r.unclosed = append(c.r.unclosed, Problem{Pointer: pointer, Err: open})
+	}
 	for _, p := range t.Paths() {
 		c.r.paths = append(c.r.paths, Path{Path: p, Pointer: pointer})
 	}
@@ -203,6 +208,9 @@ func escapePointer(s string) string {
 // Paths lists what the payload's templates can read. Without a payload nothing is
 // listed, though all may be read.
 func (r *Renderer) Paths() []Path { return r.paths }
+
+// Unclosed lists the templates that hold a {{ or {% which is text.
+func (r *Renderer) Unclosed() []Problem { return r.unclosed }
 
 // Whole reports whether the body needs every column and has no place to say that one is
 // missing.

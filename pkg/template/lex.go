@@ -134,6 +134,30 @@ func (l *lexer) create(open, end int) token {
 	return t
 }
 
+// Unclosed says where the first {{ or {% is that nothing closes on its line: it is text,
+// as it is for Django, and perhaps not meant so. nil means that there is none.
+func Unclosed(src string) *SyntaxError {
+	l, verbatim := newLexer(src), false
+	for {
+		t, ok := l.next()
+		if !ok {
+			return nil
+		}
+		if t.kind == tokBlock { // within a verbatim block there is none but its end
+			verbatim = t.text == "verbatim" || strings.HasPrefix(t.text, "verbatim ")
+		}
+		if t.kind != tokText || verbatim {
+			continue
+		}
+		for _, tag := range []string{"{{", "{%"} {
+			if i := strings.Index(t.text, tag); i >= 0 {
+				line, column := lineColumn(src, t.at+i)
+				return &SyntaxError{line, column, tag + " is not closed on its line, so it is text"}
+			}
+		}
+	}
+}
+
 // bit is a word of a tag with its offset in the source.
 type bit struct {
 	s  string

@@ -57,6 +57,8 @@ type Compiled struct {
 	// Broken is set if a template of a stored trigger does not compile any more:
 	// nothing of it can be rendered until it is mended.
 	Broken error
+	// Doubts are what is right in its templates, and perhaps not meant.
+	Doubts []string
 
 	resolver *resolve.Resolver
 	values   []string // dynamic values that the payload names
@@ -97,6 +99,10 @@ func (k *compilation) problem(at, code string, err error) {
 	}
 }
 
+func (k *compilation) doubt(at string, err error) {
+	k.out.Doubts = append(k.out.Doubts, at+": "+err.Error())
+}
+
 func (k *compilation) body() {
 	format := k.DefaultFormat
 	if k.t.Payload != nil {
@@ -111,6 +117,9 @@ func (k *compilation) body() {
 	r, bad := payload.Compile(k.t.Payload, format, k.Templates)
 	for _, p := range bad {
 		k.problem("/payload"+p.Pointer, CodeTemplate, p.Err)
+	}
+	for _, p := range r.Unclosed() {
+		k.doubt("/payload"+p.Pointer, p.Err)
 	}
 	for _, p := range r.Paths() {
 		k.path("/payload"+p.Pointer, p.Path)
@@ -147,6 +156,9 @@ func (k *compilation) template(at, src string) *template.Template {
 	if err != nil {
 		k.problem(at, CodeTemplate, err)
 		return nil
+	}
+	if open := template.Unclosed(src); open != nil {
+		k.doubt(at, open)
 	}
 	k.allPaths(at, t.Paths())
 	return t

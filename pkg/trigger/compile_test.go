@@ -380,3 +380,23 @@ func TestShadow(t *testing.T) {
 		t.Error("a kind of its own")
 	}
 }
+
+// TestUnclosed: what looks like a template and is none is told, with its place.
+func TestUnclosed(t *testing.T) {
+	const text = " is not closed on its line, so it is text"
+	for body, want := range map[string]string{
+		`"payload":"{{ x"`: "/payload: line 1, column 1: {{" + text,
+		`"payload":{"a":["ok",{"b/c":"{{ instance.id }}\n é{% if"}]}`: "/payload/a/1/b~1c: line 2, column 3: {%" + text,
+		`"payload":{"{{ k":1}`:                                        "/payload/{{ k: line 1, column 1: {{" + text,
+		`"payload":"{{ instance.id\n }}"`:                             "/payload: line 1, column 1: {{" + text,
+		`"ordering_key":"{{ x"`:                                       "/ordering_key: line 1, column 1: {{" + text,
+		`"webhooks":[{"url":"https://h","headers":{"X":"a {{ b"}}]`:   "/webhooks/0/headers/X: line 1, column 3: {{" + text,
+		`"payload":"{% verbatim %}{{ x {{ y }}{% endverbatim %} { {"`: "",
+		`"payload":"{{ instance.id }}{# {{ #}","condition":"1 == 1"`:  "",
+	} {
+		c, problems := testCompiler(t).Compile(&Record{Trigger: decoded(t, `{"config_signals":[{"signal":"post_save"}],"content_types":[{"app_label":"a","model_name":"b"}],`+body+`}`)})
+		if len(problems) > 0 || strings.Join(c.Doubts, "; ") != want {
+			t.Errorf("%s: %v, doubts %q, want %q", body, problems, c.Doubts, want)
+		}
+	}
+}
