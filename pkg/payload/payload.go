@@ -50,7 +50,17 @@ const (
 type part struct {
 	literal string
 	tmpl    *template.Template
-	raw     bool // the template's output is JSON already
+	raw     bool   // the template's output is JSON already
+	at      string // JSON pointer of the template within the payload
+}
+
+// append renders p's template. An error names its place.
+func (p *part) append(dst []byte, e *Event) ([]byte, error) {
+	out, err := p.tmpl.Append(dst, e)
+	if err != nil {
+		err = fmt.Errorf("/payload%s: %w", p.at, err)
+	}
+	return out, err
 }
 
 // Path is a dotted path that a template reads, with the place of its template in the
@@ -179,7 +189,7 @@ func (c *compiler) leaf(src, pointer string, key bool) {
 		c.r.paths = append(c.r.paths, Path{Path: p, Pointer: pointer})
 	}
 	if c.r.kind == text {
-		c.r.parts = append(c.r.parts, part{tmpl: t, raw: t.JSONLeaf()})
+		c.r.parts = append(c.r.parts, part{tmpl: t, raw: t.JSONLeaf(), at: pointer})
 		return
 	}
 	if s, ok := t.Static(); ok {
@@ -187,7 +197,7 @@ func (c *compiler) leaf(src, pointer string, key bool) {
 		return
 	}
 	c.flush()
-	c.r.parts = append(c.r.parts, part{tmpl: t, raw: t.JSONLeaf() && !key})
+	c.r.parts = append(c.r.parts, part{tmpl: t, raw: t.JSONLeaf() && !key, at: pointer})
 }
 
 func escapePointer(s string) string {
@@ -272,7 +282,7 @@ func (r *Renderer) appendBody(dst []byte, e *Event) ([]byte, string, error) {
 func (r *Renderer) appendText(dst []byte, e *Event) ([]byte, string, error) {
 	start := len(dst)
 	p := &r.parts[0]
-	dst, err := p.tmpl.Append(dst, e)
+	dst, err := p.append(dst, e)
 	if err != nil {
 		return dst, "", err
 	}
@@ -300,11 +310,11 @@ func (r *Renderer) appendParts(dst []byte, limit int, e *Event) ([]byte, error) 
 		case p.tmpl == nil:
 			dst = append(dst, p.literal...)
 		case p.raw:
-			if dst, err = p.tmpl.Append(dst, e); err != nil {
+			if dst, err = p.append(dst, e); err != nil {
 				return dst, err
 			}
 		default:
-			if e.scratch, err = p.tmpl.Append(e.scratch[:0], e); err != nil {
+			if e.scratch, err = p.append(e.scratch[:0], e); err != nil {
 				return dst, err
 			}
 			dst = change.AppendBytes(dst, e.scratch)

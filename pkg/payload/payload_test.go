@@ -326,6 +326,21 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestErrorsNamePlaces: which template of the payload could not be rendered.
+func TestErrorsNamePlaces(t *testing.T) {
+	e := event(change.Insert, nil, row(strings.Repeat("x", 2<<20)))
+	for payload, want := range map[string]string{
+		`{"a":[1,{"b/c":"{{ instance.status }}"}]}`: "/payload/a/1/b~1c: line 1, column 1: more than 1048576 bytes of output",
+		`{"note":"{{ instance.status|json }}"}`:     "/payload/note: line 1, column 1: filter json: value over 1048576 bytes",
+		`"{{ instance.status }}"`:                   "/payload: line 1, column 1: more than 1048576 bytes of output",
+	} {
+		_, _, err := compile(t, payload).Append(nil, e)
+		if !errors.Is(err, template.ErrBudget) || err.Error() != want {
+			t.Errorf("%s: %v, want %s", payload, err, want)
+		}
+	}
+}
+
 func TestTooSlow(t *testing.T) {
 	const leaf = `"{% for a in instance.status %}{% for b in instance.status %}{% endfor %}{% endfor %}"`
 	r := compile(t, "["+strings.Repeat(leaf+",", 2000)+leaf+"]")

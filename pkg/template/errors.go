@@ -31,6 +31,9 @@ type RenderError struct {
 
 // Error implements error.
 func (e *RenderError) Error() string {
+	if e.Class == classBudget { // says it all
+		return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Msg)
+	}
 	return fmt.Sprintf("line %d, column %d: %s: %s", e.Line, e.Column, e.Class, e.Msg)
 }
 

@@ -27,7 +27,7 @@ func TestRenderJSONLine(t *testing.T) {
 		`{"condition":"x","context":{}}`:                                      `{"output":"false"}`,
 		`{"template":"{{ x|json }}","context":{"x":12345678901234567890123}}`: `{"output":"12345678901234567890123"}`,
 		`{"template":"{{ x|divisibleby:0 }}","context":{"x":1}}`:              `{"error":"line 1, column 1: ZeroDivisionError: integer modulo by zero","class":"ZeroDivisionError","line":1,"column":1}`,
-		`{"template":"{{ x|ljust:99999999 }}","context":{"x":1}}`:             `{"error":"line 1, column 1: Budget: value over 1048576 bytes","class":"Budget","line":1,"column":1}`,
+		`{"template":"{{ x|ljust:99999999 }}","context":{"x":1}}`:             `{"error":"line 1, column 1: value over 1048576 bytes","class":"Budget","line":1,"column":1}`,
 		`{"template":"\n{% if %}"}`:                                           `{"error":"line 2, column 6: unexpected end of expression","class":"syntax","line":2,"column":6}`,
 		`{"template":"x","context":[]}`:                                       `{"error":"read context: it must be an object","class":"input"}`,
 		`{"template":"x","context":{"a":{"$nope":"x"}}}`:                      `{"error":"read context: unknown type $nope","class":"input"}`,
