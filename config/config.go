@@ -53,7 +53,7 @@ type Config struct {
 // Source is a database to be tailed.
 type Source struct {
 	Name            string            `yaml:"name"`
-	URL             Secret            `yaml:"url"`
+	URL             Secret            `yaml:"url" address:"true"`
 	Slot            string            `yaml:"slot"`
 	Publication     string            `yaml:"publication"`
 	PublicationMode string            `yaml:"publication_mode"`
@@ -67,7 +67,7 @@ type Source struct {
 
 // Store is where the daemon keeps its own data.
 type Store struct {
-	URL            Secret          `yaml:"url"`
+	URL            Secret          `yaml:"url" address:"true"`
 	EncryptionKeys []EncryptionKey `yaml:"encryption_keys"` // the first encrypts, all decrypt
 }
 

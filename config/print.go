@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 
@@ -17,10 +18,23 @@ var valuePackage = reflect.TypeFor[resolve.Config]().PkgPath()
 func (c *Config) Print(w io.Writer) error {
 	e := yaml.NewEncoder(w)
 	e.SetIndent(2)
-	if err := e.Encode(shown(reflect.ValueOf(*c))); err != nil {
+	if err := e.Encode(shown(reflect.ValueOf(c.inForce()))); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}
 	return e.Close()
+}
+
+// inForce is c with what is taken for settings that nobody made.
+func (c *Config) inForce() Config {
+	out := *c
+	out.Sources = slices.Clone(c.Sources)
+	for i := range out.Sources {
+		if s := &out.Sources[i]; !s.IsMySQL() {
+			p := s.Postgres().WithDefaults()
+			s.Slot, s.Publication, s.PublicationMode, s.Origin = p.Slot, p.Publication, p.PublicationMode, p.Origin
+		}
+	}
+	return out
 }
 
 // Format keeps %v and its like from walking into the secrets.
@@ -58,6 +72,8 @@ func shown(v reflect.Value) *yaml.Node {
 			switch {
 			case !ok || v.Field(i).Kind() == reflect.Slice && v.Field(i).IsNil():
 			case v.Type().PkgPath() == valuePackage && v.Field(i).IsZero(): // of all that a dynamic value could be, what it is
+			case f.Tag.Get("address") == "true":
+				put(n, name, text(address(v.Field(i).Interface().(Secret))))
 			case f.Tag.Get("secret") == "true":
 				put(n, name, text(redacted))
 			case v.Field(i).Type() == stdDuration:
