@@ -132,7 +132,8 @@ colour: blue
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	want := `w.yaml:3: sources[0].url: must begin with postgres://, mysql:// or mariadb://
+	want := `w.yaml:2: sources[0].name: "a b": want 1 to 40 letters, digits, _ or -, it is part of every event id
+w.yaml:3: sources[0].url: must begin with postgres://, mysql:// or mariadb://
 w.yaml:4: sources[0].slott: there is no such setting; there are name, url, slot, publication, publication_mode, server_id, origin, ignore_skip, no_failover, content_types, relations
 w.yaml:6: sources[2].slot: "S": want 1 to 63 lower-case letters, digits or _
 w.yaml:6: sources[2].publication_mode: "maybe": want auto, managed or existing

@@ -83,13 +83,13 @@ func (l *loader) sources(c *Config) {
 	names, slots := map[string]int{}, map[string]int{}
 	for i, s := range c.Sources {
 		at := index("sources", i)
-		if scheme, _, ok := strings.Cut(string(s.URL), "://"); ok && scheme != "postgres" && scheme != "postgresql" && !s.IsMySQL() {
-			l.at(at+".url", "must begin with postgres://, mysql:// or mariadb://")
-			continue
-		}
-		if s.IsMySQL() {
+		switch scheme, _, ok := strings.Cut(string(s.URL), "://"); {
+		case s.IsMySQL():
 			l.mysqlSource(at, s)
-		} else {
+		case ok && scheme != "postgres" && scheme != "postgresql":
+			l.at(at+".url", "must begin with postgres://, mysql:// or mariadb://")
+			l.sourceName(at, s)
+		default:
 			l.postgresSource(at, s)
 		}
 		if other, twice := names[strings.ToLower(s.Name)]; twice {
@@ -110,6 +110,12 @@ func (l *loader) sources(c *Config) {
 			}
 		}
 	}
+}
+
+// sourceName checks what is the same for sources of all kinds.
+func (l *loader) sourceName(at string, s Source) {
+	errs := slices.DeleteFunc(s.Postgres().Validate(), func(err error) bool { return !strings.HasPrefix(err.Error(), "name ") })
+	l.settingErrors(at, errs, "name")
 }
 
 func (l *loader) postgresSource(at string, s Source) {
