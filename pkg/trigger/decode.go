@@ -125,7 +125,7 @@ func (d *decoder) object(n *node, ptr string, fields []field, more ...field) {
 		f := find(fields, m.name)
 		switch {
 		case f == nil:
-			d.add(at, CodeUnknownField, "is no field of this object%s", DidYouMean(m.name, names(fields)))
+			d.add(at, CodeUnknownField, "is no field of this object%s", misplaced(m.name, fields))
 		case m.value.kind == kindNull && !f.nullable:
 			d.add(at, CodeNull, "may not be null")
 		case m.value.kind != kindNull && f.read != nil:
@@ -143,6 +143,23 @@ func (d *decoder) object(n *node, ptr string, fields []field, more ...field) {
 			d.add(ptr+"/"+f.name, CodeRequired, "is required")
 		}
 	}
+}
+
+// belongs says of fields that are looked for in a trigger itself where they are.
+var belongs = map[string]string{
+	"app_label": "content_types", "model_name": "content_types", "model": "content_types", "source": "content_types",
+	"allow_missing": "content_types", "allow_insert_only": "content_types",
+	"url": "webhooks", "http_method": "webhooks", "headers": "webhooks", "secret": "webhooks", "batch": "webhooks",
+	"timeout_secs": "webhooks, msg_broker_queues or actions", "max_in_flight": "webhooks, msg_broker_queues or actions",
+	"rate_limit": "webhooks, msg_broker_queues or actions", "retry": "webhooks, msg_broker_queues or actions",
+}
+
+// misplaced hints at what is meant by a name that is none of fields.
+func misplaced(name string, fields []field) string {
+	if list := belongs[name]; list != "" && find(fields, "content_types") != nil {
+		return ": it belongs into an element of " + list
+	}
+	return DidYouMean(name, names(fields))
 }
 
 func find(fields []field, name string) *field {

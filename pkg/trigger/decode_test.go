@@ -72,6 +72,19 @@ func TestDecodeDefaults(t *testing.T) {
 	}
 }
 
+// TestDecodeSaysWhereFieldsBelong, if they are looked for in the trigger itself.
+func TestDecodeSaysWhereFieldsBelong(t *testing.T) {
+	for field, want := range map[string]string{
+		`"allow_insert_only":true`: "is no field of this object: it belongs into an element of content_types",
+		`"headers":{}`:             "is no field of this object: it belongs into an element of webhooks",
+		`"webhook":[]`:             "is no field of this object; did you mean webhooks?",
+	} {
+		if _, problems := Decode([]byte(with(field))); len(problems) != 1 || problems[0].Code != CodeUnknownField || problems[0].Detail != want {
+			t.Errorf("%s: %v", field, problems)
+		}
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	hook := func(fields string) string { return with(`"webhooks":[{"url":"https://example.com"` + fields + `}]`) }
 	queue := func(fields string) string { return with(`"msg_broker_queues":[{"name":"k"` + fields + `}]`) }
