@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,7 +79,7 @@ func backfillStart(r *remote) *cobra.Command {
 			}
 			var b backfillJob
 			if _, err := api.call(c.Context(), http.MethodPost, path, body, &b); err != nil {
-				return startRefused(err, tables)
+				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "backfill %s: %s, %s rows\n", plain(b.ID), count(len(b.Tables), "table"), about(b.Estimate))
 			for _, why := range b.LeftOut {
@@ -99,34 +98,6 @@ func backfillStart(r *remote) *cobra.Command {
 	f.Float64Var(&rate, "max-rate", 0, "at most so `many` rows a second")
 	f.BoolVar(&wait, "wait", false, "until it is over; the exit code is 1 unless it is done")
 	return cmd
-}
-
-// startRefused says why a backfill is not made in the words of the flags.
-func startRefused(err error, tables []string) error {
-	var refused *refusedError
-	if !errors.As(err, &refused) || len(refused.problems) == 0 {
-		return err
-	}
-	var said []string
-	for _, p := range refused.problems {
-		said = append(said, plain(strings.TrimPrefix(flagOf(p.Pointer, tables)+" "+p.Detail, " ")))
-	}
-	return errors.New("no backfill is made: " + strings.Join(said, "; "))
-}
-
-// flagOf is the flag that a place of the body was made of; "" if what is said there names
-// what it is about.
-func flagOf(pointer string, tables []string) string {
-	if i, err := strconv.Atoi(strings.TrimPrefix(pointer, "/tables/")); err == nil && i < len(tables) {
-		return "--table " + tables[i]
-	}
-	switch pointer {
-	case "/source":
-		return "--source"
-	case "/max_rate":
-		return "--max-rate"
-	}
-	return ""
 }
 
 // count says how many there are.

@@ -124,9 +124,9 @@ func TestBackfillCommands(t *testing.T) {
 		args []string
 		says string
 	}{
-		{[]string{"--source", "shop", "--table", "public.keyless"}, "waltrigger: no backfill is made: table public.keyless: it has no primary key"},
-		{[]string{"--source", "shop", "--table", "public.item", "--table", "public.none"}, "waltrigger: no backfill is made: --table public.none is no table that a trigger names"},
-		{[]string{"--source", "shop", "--max-rate", "0"}, "waltrigger: no backfill is made: --max-rate "},
+		{[]string{"--source", "shop", "--table", "public.keyless"}, "waltrigger: --table: table public.keyless: it has no primary key"},
+		{[]string{"--source", "shop", "--table", "public.item", "--table", "public.none"}, "waltrigger: --table 2: is no table that a trigger names"},
+		{[]string{"--source", "shop", "--max-rate", "0"}, "waltrigger: --max-rate: "},
 		{[]string{"--trigger", "sales"}, `waltrigger: invalid argument "sales" for "--trigger" flag: want the id of a trigger, a number`},
 	} {
 		if _, stderr, code := p.cli(append([]string{"backfill", "start"}, c.args...)...); code != 1 || !strings.HasPrefix(stderr, c.says) {

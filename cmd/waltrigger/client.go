@@ -175,7 +175,7 @@ func (c *client) unreachable(err error) error {
 func (c *client) refused(resp *http.Response, text []byte) error {
 	var p struct {
 		Code, Detail, Earliest string
-		Errors                 []bodyProblem
+		Errors                 []struct{ Pointer, Detail string }
 	}
 	if err := json.Unmarshal(text, &p); err != nil || p.Code == "" {
 		return fmt.Errorf("%s answered %s: that is not waltrigger's API", c.url, resp.Status)
@@ -199,7 +199,7 @@ func (c *client) refused(resp *http.Response, text []byte) error {
 	if p.Earliest != "" && c.flag("from") {
 		lines = append(lines, "say --from "+p.Earliest)
 	}
-	return &refusedError{status: resp.StatusCode, code: p.Code, text: plain(strings.Join(lines, "; ")), problems: p.Errors}
+	return &refusedError{status: resp.StatusCode, code: p.Code, text: plain(strings.Join(lines, "; "))}
 }
 
 // said is what of the command line a request has at pointer; of a list, the place in it.
@@ -226,11 +226,7 @@ func (c *client) said(pointer string) string {
 type refusedError struct {
 	status     int
 	code, text string
-	problems   []bodyProblem
 }
-
-// bodyProblem is something that is wrong with a body.
-type bodyProblem struct{ Pointer, Detail string }
 
 func (e *refusedError) Error() string { return fmt.Sprintf("%s (%s)", e.text, e.code) }
 
