@@ -204,13 +204,11 @@ func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {
 	}
 	name := c.s.cfg.Publication
 	switch {
-	case p == nil && c.known:
+	case p == nil && (c.known || c.used()):
 		c.fail(c.s.publicationGone())
 		return nil
 	case p == nil && (c.s.cfg.PublicationMode == ModeExisting || c.st.standby):
 		c.add(source.LevelError, "publication "+name+" does not exist", "CREATE PUBLICATION "+c.s.quotedPublication()+" FOR TABLE … WITH (publish_via_partition_root = true);")
-	case p == nil && c.used():
-		c.fail(c.lost("publication " + name + " does not exist any more, and the log was read through it up to " + string(c.saved.Mark.End)))
 	case p == nil && !create:
 		c.add(source.LevelError, "publication "+name+" does not exist, and the role may not create it",
 			"GRANT CREATE ON DATABASE "+quote(conn.Config().Database)+" TO "+quote(conn.Config().User)+";")
