@@ -289,6 +289,9 @@ func TestPublicationGone(t *testing.T) {
 		}
 		s = newSource(t, db.config())
 		defer s.Close()
+		eventually(t, "the server's process has ended, too", func() bool {
+			return text1(t, db.Conn, "select active::text from pg_replication_slots where slot_name = $1", db.name) == "false"
+		})
 		if _, _, err := s.Resync(context.Background(), names("sale"), st.save); err != nil {
 			t.Fatal(err)
 		}
