@@ -218,13 +218,12 @@ func (c *clerk) write(notes []note) {
 	failpoint.Hit("deliver.writing")
 	changes := c.gather(notes)
 	var until time.Time
-	for wait, said := 50*time.Millisecond, false; ; wait = min(2*wait, time.Second) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		err := c.store.Settle(ctx, changes)
 		cancel()
 		if err == nil {
-			if said {
-				c.why.Store(nil)
+			if c.why.Swap(nil) != nil {
 				c.d.log.Info("store takes deliveries again")
 			}
 			break
@@ -233,10 +232,7 @@ func (c *clerk) write(notes []note) {
 			c.lost = true
 			return
 		}
-		if !said {
-			said = true
-			why := err.Error()
-			c.why.Store(&why)
+		if why := err.Error(); c.why.CompareAndSwap(nil, &why) {
 			c.d.log.Error("store takes no deliveries: what cannot be sent waits in memory", "err", err)
 		}
 		if c.d.ctx.Err() != nil && until.IsZero() {

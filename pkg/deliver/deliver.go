@@ -269,8 +269,11 @@ func (d *Deliverer) Unpin(account Ledger, entry uint64) {
 	defer d.mu.Unlock()
 	for _, q := range d.destinations {
 		q.mu.Lock()
-		if q.lanes.any(q.ready.head, q.delayed, func(dl *Delivery) bool { return dl.Ledger == account && dl.Entry == entry }) {
-			q.spill()
+		for dl := range q.lanes.all(&q.ready, q.delayed) {
+			if dl.Ledger == account && dl.Entry == entry {
+				q.spill()
+				break
+			}
 		}
 		q.mu.Unlock()
 	}

@@ -2,6 +2,8 @@ package deliver
 
 import (
 	"cmp"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 )
@@ -182,65 +184,54 @@ func (l *lanes) cut(d *Delivery) (behind []*Delivery, ok bool) {
 	return behind, true
 }
 
-// any reports whether is is true of something that is in lanes, lists or timers, or being
-// sent.
-func (l *lanes) any(ready *Delivery, delayed map[*Delivery]*time.Timer, is func(*Delivery) bool) bool {
-	for _, ln := range l.byHash {
-		for k := ln.head; k != nil; k = k.next {
-			if !k.d.finished && is(k.d) {
-				return true
+// all gives what is in lanes, lists and timers, or being sent and in a lane: some more than
+// once.
+func (l *lanes) all(ready *fifo, delayed map[*Delivery]*time.Timer) iter.Seq[*Delivery] {
+	return func(yield func(*Delivery) bool) {
+		for _, ln := range l.byHash {
+			for k := ln.head; k != nil; k = k.next {
+				if !k.d.finished && !yield(k.d) {
+					return
+				}
+			}
+		}
+		for _, b := range l.barriers {
+			if !b.d.finished && !yield(b.d) {
+				return
+			}
+			for _, d := range b.behind {
+				if !d.finished && !yield(d) {
+					return
+				}
+			}
+		}
+		for d := ready.head; d != nil; d = d.next { // some have no lane
+			if !d.finished && !yield(d) {
+				return
+			}
+		}
+		for d := range delayed {
+			if !d.finished && !yield(d) {
+				return
 			}
 		}
 	}
-	for _, b := range l.barriers {
-		if is(b.d) || slices.ContainsFunc(b.behind, is) {
-			return true
-		}
-	}
-	for d := ready; d != nil; d = d.next { // some have no lane
-		if is(d) {
-			return true
-		}
-	}
-	for d := range delayed {
-		if is(d) {
-			return true
-		}
-	}
-	return false
 }
 
 // clear takes out all that is in lanes, lists and timers and not being sent. It returns
 // everything in the order of its ids.
 func (l *lanes) clear(ready *fifo, delayed map[*Delivery]*time.Timer) []*Delivery {
-	var all []*Delivery
 	seen := map[*Delivery]struct{}{}
-	take := func(d *Delivery) {
-		if _, twice := seen[d]; !twice && !d.finished {
-			seen[d] = struct{}{}
-			all = append(all, d)
-		}
+	for d := range l.all(ready, delayed) {
+		seen[d] = struct{}{}
 	}
-	for _, ln := range l.byHash {
-		for k := ln.head; k != nil; k = k.next {
-			take(k.d)
-		}
+	for ready.pop() != nil { // so that none is linked to another any more
 	}
-	for _, b := range l.barriers {
-		take(b.d)
-		for _, d := range b.behind {
-			take(d)
-		}
-	}
-	for d := ready.pop(); d != nil; d = ready.pop() { // some have no lane
-		take(d)
-	}
-	for d, timer := range delayed {
+	for _, timer := range delayed {
 		timer.Stop()
-		take(d)
 	}
 	clear(delayed)
-	slices.SortFunc(all, func(a, b *Delivery) int { return cmp.Compare(a.ID, b.ID) })
+	all := slices.SortedFunc(maps.Keys(seen), func(a, b *Delivery) int { return cmp.Compare(a.ID, b.ID) })
 	*l = newLanes()
 	for _, d := range all {
 		if d.sending { // whatever it had behind it is gone

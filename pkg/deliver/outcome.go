@@ -113,12 +113,11 @@ func (q *Destination) refused(d *Delivery, err *sink.Error, began time.Time) {
 	d.Attempts++
 	d.failed(err, now)
 	d.touched = d.stored
+	if single && err.Class == sink.Rejected && err.Code != CodeRender && err.Code != codeBroken {
+		q.answers(now) // it does, whatever it says
+	}
 	q.err = err.Error()
 	if single {
-		if err.Class == sink.Rejected && err.Code != CodeRender && err.Code != codeBroken {
-			q.answers(now) // it does, whatever it says
-			q.err = err.Error()
-		}
 		q.single(d, err)
 		return
 	}

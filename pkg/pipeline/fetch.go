@@ -51,7 +51,7 @@ const refusedFor = 5 * time.Second
 func (r *renderer) fetchWhole(ctx context.Context, events []event) error {
 	whole := map[*change.Table][]*change.Change{}
 	for _, e := range events {
-		if r.fetches(e.s, e.c) && time.Now().After(r.refused[nameOf(e.c.Table)].until) {
+		if r.fetches(e.s, e.c) && time.Now().After(r.refused[source.NameOf(e.c.Table)].until) {
 			whole[e.c.Table] = append(whole[e.c.Table], e.c)
 		}
 	}
@@ -66,16 +66,12 @@ func (r *renderer) fetchWhole(ctx context.Context, events []event) error {
 			if r.refused == nil {
 				r.refused = map[source.TableName]refusal{}
 			}
-			r.refused[nameOf(t)] = refusal{err, time.Now().Add(refusedFor)}
+			r.refused[source.NameOf(t)] = refusal{err, time.Now().Add(refusedFor)}
 		case err != nil:
 			return err
 		}
 	}
 	return nil
-}
-
-func nameOf(t *change.Table) source.TableName {
-	return source.TableName{Schema: t.Schema, Name: t.Name}
 }
 
 // fetch reads the rows of changes of t by their keys, with one query.
@@ -98,7 +94,7 @@ func fetch(ctx context.Context, src source.Catalog, t *change.Table, changes []*
 	for i, k := range t.Key {
 		columns[i] = t.Columns[k].Name
 	}
-	rows, err := src.Rows(ctx, source.Query{Table: nameOf(t), Columns: columns, Keys: keys})
+	rows, err := src.Rows(ctx, source.Query{Table: source.NameOf(t), Columns: columns, Keys: keys})
 	if err != nil {
 		return fmt.Errorf("read values that the log does not hold: %w", err)
 	}
@@ -142,8 +138,8 @@ func (r *renderer) fill(h *hit) {
 			r.lacks(h), h.c.Table.Schema, h.c.Table.Name)
 	case !read && r.lookErr != nil:
 		h.err = r.lookErr
-	case !read && r.refused[nameOf(h.c.Table)].err != nil:
-		h.err = r.refused[nameOf(h.c.Table)].err
+	case !read && r.refused[source.NameOf(h.c.Table)].err != nil:
+		h.err = r.refused[source.NameOf(h.c.Table)].err
 	case !read:
 		h.err = fmt.Errorf("the log does not hold %s of %s.%s, and it cannot be read because the row's key is not known, or hidden: set on_missing_value to empty",
 			r.lacks(h), h.c.Table.Schema, h.c.Table.Name)

@@ -188,7 +188,7 @@ func (c *cache) shapesOf(t *change.Table) []shaped {
 	if len(c.shapes) > 10000 { // of tables that no longer exist
 		clear(c.shapes)
 	}
-	for _, target := range c.by[source.TableName{Schema: t.Schema, Name: t.Name}] {
+	for _, target := range c.by[source.NameOf(t)] {
 		at := columnsOf(t, target.columns)
 		identity := at != nil && !slices.ContainsFunc(at, func(i int) bool { return !t.Columns[i].Identity })
 		s = append(s, shaped{target, at, identity})

@@ -59,7 +59,7 @@ func (l *Lookup) Follow(t *change.Table, row []change.Value, name string) (paylo
 // Field implements payload.Related.
 func (l *Lookup) Field(t *change.Table, column string) string {
 	if l.names != nil {
-		for _, r := range l.names.from[source.TableName{Schema: t.Schema, Name: t.Name}] {
+		for _, r := range l.names.from[source.NameOf(t)] {
 			if len(r.Columns) == 1 && r.Columns[0] == column {
 				return r.Name
 			}
@@ -84,7 +84,7 @@ func (l *Lookup) binding(t *change.Table, name string) *binding {
 	if l.names == nil {
 		return b
 	}
-	r, way := l.names.Find(source.TableName{Schema: t.Schema, Name: t.Name}, name)
+	r, way := l.names.Find(source.NameOf(t), name)
 	switch {
 	case r == nil || t.Lookup(name) >= 0 && !r.own(name, way): // a real column wins
 	case way == Back:

@@ -174,7 +174,7 @@ func (l *Lookup) Learn(ctx context.Context, needs []Need) error {
 // plan works out the tree of a plan.
 func (l *Lookup) plan(p *Plan) {
 	p.names, p.tree, p.unknown = l.names, nil, false
-	table := source.TableName{Schema: p.table.Schema, Name: p.table.Name}
+	table := source.NameOf(p.table)
 	column := func(t source.TableName, name string) bool { return t == table && p.table.Lookup(name) >= 0 }
 	for _, path := range p.paths {
 		steps, err := l.names.steps(table, path, true, column)

@@ -233,7 +233,7 @@ func (n *Names) Columns(t *change.Table, name string) []int {
 	if n == nil {
 		return nil
 	}
-	switch r, way := n.Find(source.TableName{Schema: t.Schema, Name: t.Name}, name); {
+	switch r, way := n.Find(source.NameOf(t), name); {
 	case r == nil:
 		return nil
 	case way == To:

@@ -64,6 +64,9 @@ type TableName struct{ Schema, Name string }
 
 func (t TableName) String() string { return t.Schema + "." + t.Name }
 
+// NameOf is the name of a table that changes are about.
+func NameOf(t *change.Table) TableName { return TableName{Schema: t.Schema, Name: t.Name} }
+
 // Catalog is what a source knows of its tables now. Any goroutine; read-only and with
 // time-outs of its own. Every error means that the source cannot be asked, but for those
 // that are Lasting.
@@ -214,6 +217,15 @@ type HaltError struct {
 	State  string // a Status.State: resync_required, store_unknown_slot, misconfigured
 	Reason string // what was found
 	Mend   string // what to do, commands or SQL included
+}
+
+// PositionLost is a HaltError of the source of that name: changes since it was read last
+// cannot be read any more.
+func PositionLost(name, reason string) *HaltError {
+	return &HaltError{
+		State: "resync_required", Reason: reason,
+		Mend: "changes in between are lost to this source: `waltrigger source resync " + name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
+	}
 }
 
 func (e *HaltError) Error() string { return fmt.Sprintf("%s: %s; %s", e.State, e.Reason, e.Mend) }

@@ -229,10 +229,7 @@ func (d *decoder) event(ctx context.Context, e *replication.BinlogEvent) error {
 func (d *decoder) lost(format string, args ...any) error { return lost(d.name, format, args...) }
 
 func lost(name, format string, args ...any) error {
-	return &source.HaltError{
-		State: stateResync, Reason: fmt.Sprintf(format, args...),
-		Mend: "changes in between are lost to this source: `waltrigger source resync " + name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
-	}
+	return source.PositionLost(name, fmt.Sprintf(format, args...))
 }
 
 // next is the position behind an event. Those in the middle of a group may not tell;

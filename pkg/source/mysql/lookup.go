@@ -154,7 +154,7 @@ func (sh *rowShape) arguments(at []int, keys [][]string) ([]any, error) {
 }
 
 func (sh *rowShape) from() string {
-	return " FROM " + quoted(source.TableName{Schema: sh.table.Schema, Name: sh.table.Name})
+	return " FROM " + quoted(source.NameOf(sh.table))
 }
 
 // list names all columns.

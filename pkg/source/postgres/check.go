@@ -171,7 +171,7 @@ func (c *check) used() bool { return c.saved.Mark.End != "" }
 // goesOn says whether reading may go on from what was saved.
 func (c *check) goesOn(slot *slotInfo, database string) error {
 	if c.saved.Identity != c.id.identity {
-		return c.lost(fmt.Sprintf("what was read last is of another server, database or slot (%s, now %s)", c.saved.Identity, c.id.identity))
+		return source.PositionLost(c.s.cfg.Name, fmt.Sprintf("what was read last is of another server, database or slot (%s, now %s)", c.saved.Identity, c.id.identity))
 	}
 	end, tx, err := parseMark(c.saved.Mark)
 	if err != nil {
@@ -184,13 +184,6 @@ func (c *check) goesOn(slot *slotInfo, database string) error {
 		return err
 	}
 	return c.s.checkSlot(slot, database, to.at, c.id.end)
-}
-
-func (c *check) lost(reason string) error {
-	return &source.HaltError{
-		State: stateResync, Reason: reason,
-		Mend: "changes in between are lost to this source: `waltrigger source resync " + c.s.cfg.Name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
-	}
 }
 
 func (c *check) publication(ctx context.Context, conn *pgx.Conn) error {

@@ -132,14 +132,11 @@ func (s *Source) ensurePublication(ctx context.Context, c *pgx.Conn, slot bool) 
 // anew it is of no use: what was written before is decoded without it, which PostgreSQL 18
 // does with a mere warning, leaving all of it out.
 func (s *Source) publicationGone() error {
-	mend := "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then"
+	halt := source.PositionLost(s.cfg.Name, "publication "+s.cfg.Publication+" does not exist, or did not for a while: what was written without it is not in the log")
 	if s.cfg.PublicationMode == ModeExisting {
-		mend = "CREATE PUBLICATION " + s.quotedPublication() + " FOR TABLE … WITH (publish_via_partition_root = true); " + mend
+		halt.Mend = "CREATE PUBLICATION " + s.quotedPublication() + " FOR TABLE … WITH (publish_via_partition_root = true); " + halt.Mend
 	}
-	return &source.HaltError{
-		State: stateResync, Reason: "publication " + s.cfg.Publication + " does not exist, or did not for a while: what was written without it is not in the log",
-		Mend: mend,
-	}
+	return halt
 }
 
 // createPublication creates one without tables, unless it exists.

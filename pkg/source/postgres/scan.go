@@ -230,7 +230,7 @@ func (s *Source) about(ctx context.Context, c *pgx.Conn, t *change.Table) (about
 		err = errors.New("the primary key is a new one")
 	}
 	if err != nil {
-		delete(s.scanner.shapes, source.TableName{Schema: t.Schema, Name: t.Name})
+		delete(s.scanner.shapes, source.NameOf(t))
 		return out, err
 	}
 	s.scanner.of, s.scanner.about = t, out

@@ -172,12 +172,7 @@ from pg_catalog.pg_replication_slots s where slot_name = $1`, name).
 
 // checkSlot says whether reading may go on from end without a gap.
 func (s *Source) checkSlot(slot *slotInfo, database string, end, serverEnd lsn) error {
-	halt := func(reason string) error {
-		return &source.HaltError{
-			State: stateResync, Reason: reason,
-			Mend: "changes in between are lost to this source: `waltrigger source resync " + s.cfg.Name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
-		}
-	}
+	halt := func(reason string) error { return source.PositionLost(s.cfg.Name, reason) }
 	foreign := s.foreignSlot(slot, database)
 	switch {
 	case slot == nil:
