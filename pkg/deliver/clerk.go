@@ -360,7 +360,7 @@ func (c *clerk) sweep(q *Destination) {
 		time.AfterFunc(time.Second, func() {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			q.resweep() // what was picked is noted as staying
+			q.sweep()
 		})
 	}
 }
@@ -376,12 +376,12 @@ func (c *clerk) loadSome(ctx context.Context, q *Destination, most int, after, e
 		q.mu.Unlock()
 		return nil
 	}
-	ids, last := q.pick(places, most, time.Now())
+	got := q.pick(places, most, time.Now())
 	epoch = q.lot.epoch
 	q.mu.Unlock()
 	var rows []*Delivery
-	if len(ids) > 0 {
-		if rows, err = c.store.Load(ctx, ids); err != nil {
+	if len(got.ids) > 0 {
+		if rows, err = c.store.Load(ctx, got.ids); err != nil {
 			return err
 		}
 		failpoint.Hit("deliver.loaded")
@@ -392,8 +392,8 @@ func (c *clerk) loadSome(ctx context.Context, q *Destination, most int, after, e
 		q.sweep()
 		return nil
 	}
-	q.enter(rows, last)
-	if len(places) < page && (len(places) == 0 || last == places[len(places)-1].ID) {
+	q.enter(rows, &got)
+	if len(places) < page && (len(places) == 0 || got.last == places[len(places)-1].ID) {
 		q.caughtUp()
 		return nil
 	}

@@ -1,6 +1,9 @@
 package deliver
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // lot is what of a destination is in the store, and which of its lanes that concerns.
 //
@@ -85,6 +88,13 @@ func (ps *places) add(p *Place) {
 	}
 }
 
+// join adds all that are in other.
+func (ps *places) join(other *places) {
+	maps.Copy(ps.lanes, other.lanes)
+	maps.Copy(ps.tables, other.tables)
+	maps.Copy(ps.fences, other.fences)
+}
+
 func place(d *Delivery) *Place {
 	return &Place{ID: d.ID, Source: d.Source, Lanes: d.Lanes, NLane: d.NLane, Table: d.Table, Barrier: d.Barrier, Refusals: d.Refusals, NextAt: d.NextAt}
 }
@@ -143,9 +153,7 @@ func (q *Destination) park(d *Delivery) {
 	if !l.all && (d.NLane > 1 || d.Barrier || len(l.stays.lanes) > maxBehind) {
 		q.spill() // others of its lanes may be in memory
 	}
-	if l.send(d); !l.all {
-		l.stay(place(d))
-	}
+	l.send(d) // a sweep under way comes to it, and what it follows is among what stays until then
 	q.d.clerk.add(note{what: park, q: q, d: d, gives: true})
 }
 
@@ -278,50 +286,59 @@ func (q *Destination) wants() int {
 	return max(room, 1)
 }
 
+// picked is what a look at some rows came to. It counts once the rows have entered: the
+// look may have to be taken anew.
+type picked struct {
+	ids  []uint64 // to be loaded
+	last uint64   // the id up to which it looked
+	stay places   // of those that it passed by, or that may come back
+}
+
 // pick chooses those of places, which were read behind l.cursor, that may be loaded, at
-// most most. It returns the id up to which it looked; q.mu is held.
-func (q *Destination) pick(places []Place, most int, now time.Time) (ids []uint64, last uint64) {
+// most most; q.mu is held.
+func (q *Destination) pick(places []Place, most int, now time.Time) picked {
 	l := &q.lot
-	last = l.cursor
+	got := picked{last: l.cursor, stay: newPlaces()}
 	for i := range places {
 		p := &places[i]
-		if len(ids) == most {
+		if len(got.ids) == most {
 			break
 		}
-		last = p.ID
+		got.last = p.ID
 		if _, ok := l.loaded[p.ID]; ok {
 			continue
 		}
 		if d := l.settling[p.ID]; d != nil {
 			if d.again {
-				l.next.add(p)
+				got.stay.add(p)
 			}
 			continue
 		}
 		if p.NextAt.After(now) {
 			q.wakeAt(p.NextAt)
 		}
-		if p.NextAt.After(now) || l.next.follows(p) {
-			l.next.add(p)
+		if p.NextAt.After(now) || l.next.follows(p) || got.stay.follows(p) {
+			got.stay.add(p)
 			continue
 		}
-		ids = append(ids, p.ID)
+		got.ids = append(got.ids, p.ID)
 		if p.Refusals > 0 { // it may be refused again: then what follows need not be loaded
-			l.next.add(p)
+			got.stay.add(p)
 		}
 	}
-	return ids, last
+	return got
 }
 
-// enter takes in rows that were loaded up to last; q.mu is held.
-func (q *Destination) enter(rows []*Delivery, last uint64) {
+// enter takes in rows, which were loaded by what was picked; q.mu is held.
+func (q *Destination) enter(rows []*Delivery, by *picked) {
 	for _, d := range rows {
 		d.stored, d.size = true, d.Bytes()
 		q.d.bytes.force(d.size)
 		q.lot.loaded[d.ID] = d
 		q.take(d)
 	}
-	q.lot.cursor = last
+	q.lot.next.join(&by.stay)
+	q.lot.cursor = by.last
 }
 
 // caughtUp notes that the sweep has come to the end of the rows that are there; q.mu is

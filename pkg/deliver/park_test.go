@@ -156,9 +156,13 @@ func (m *memory) count() (parked, dead int) {
 type session struct {
 	*memory
 	killed atomic.Bool
+	hang   func() time.Duration // how long Settle takes; nil = no time
 }
 
 func (s *session) Settle(ctx context.Context, c *Changes) error {
+	if s.hang != nil {
+		time.Sleep(s.hang())
+	}
 	if s.killed.Load() {
 		return errors.New("killed")
 	}
@@ -227,7 +231,13 @@ func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 	cfg.MaxInFlight, cfg.Queue = 8, 40
 	cfg.Park.After = time.Second
 	cfg.Backoff.Schedule = slices.Repeat([]time.Duration{3 * time.Second}, 1000)
-	run := &session{memory: m}
+	hang := func() time.Duration {
+		if chance(30) {
+			return 10 * time.Second
+		}
+		return 0
+	}
+	run := &session{memory: m, hang: hang}
 	d, q, done := parking(t, cfg, run, r)
 	jobs := randomJobs(400, func(n int) int { mu.Lock(); defer mu.Unlock(); return rnd.IntN(n) })
 	for i := 0; i < len(jobs); i++ {
@@ -244,7 +254,7 @@ func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 			for i = 0; i < len(jobs) && done.count(uint64(i)) > 0; i++ {
 			}
 			i--
-			run = &session{memory: m}
+			run = &session{memory: m, hang: hang}
 			d, q, _ = parking(t, cfg, run, r)
 		case chance(100): // an edit
 			limits := r.limits
@@ -276,6 +286,54 @@ func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 	}
 	if kind.Ordered && r.most > 1 {
 		t.Errorf("%d sends at once", r.most)
+	}
+}
+
+// TestNothingStaysParked has a destination refuse one delivery now and then while the store
+// hangs now and then. Once both are well everything arrives, although nothing more comes
+// that would have the rows looked at.
+func TestNothingStaysParked(t *testing.T) {
+	for seed := range uint64(100) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				rnd, well := rand.New(rand.NewPCG(seed, 3)), false
+				chance := func(n int) bool {
+					mu.Lock()
+					defer mu.Unlock()
+					return !well && rnd.IntN(n) == 0
+				}
+				r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
+				r.answer = func(*sink.Message) error {
+					if chance(20) {
+						return refusal(sink.Rejected)
+					}
+					return nil
+				}
+				cfg := DefaultConfig()
+				cfg.Backoff.Schedule = slices.Repeat([]time.Duration{300 * time.Millisecond}, 100)
+				d, q, done := parking(t, cfg, &session{memory: newMemory(), hang: func() time.Duration {
+					if chance(5) {
+						return 3 * time.Second
+					}
+					return time.Millisecond
+				}}, r)
+				var jobs []job
+				for i := range 500 {
+					jobs = append(jobs, job{id: fmt.Sprint(i), keys: []uint64{rnd.Uint64N(20)}})
+				}
+				for i := range jobs {
+					put(t, q, done, jobs[i].id, uint64(i), jobs[i].keys[0])
+					time.Sleep(10 * time.Millisecond)
+				}
+				mu.Lock()
+				well = true
+				mu.Unlock()
+				time.Sleep(10 * time.Second)
+				defer d.Close()
+				checkArrivals(t, jobs, r.got())
+			})
+		})
 	}
 }
 

@@ -15,12 +15,13 @@ import (
 // troubled is a memory in which something goes wrong.
 type troubled struct {
 	*memory
-	loads          atomic.Int32 // how many calls of Load fail
-	shut, killed   atomic.Bool  // Settle waits; fails
-	places, settle func()       // called once, before
+	loads                atomic.Int32 // how many calls of Load fail
+	shut, killed         atomic.Bool  // Settle waits; fails
+	places, load, settle func()       // called once, before
 }
 
 func (m *troubled) Load(ctx context.Context, ids []uint64) ([]*Delivery, error) {
+	once(&m.load)
 	if m.loads.Add(-1) >= 0 {
 		return nil, errors.New("connection reset")
 	}
@@ -306,6 +307,67 @@ func TestRefusalIsAnAnswer(t *testing.T) {
 			t.Errorf("it fails although it answers: %+v", s)
 		}
 		d.Drain(t.Context())
+		d.Close()
+	})
+}
+
+// TestRefusedWhileLoading: while a delivery whose time has come is loaded, another one is
+// refused, for long: the first is sent all the same.
+func TestRefusedWhileLoading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := &troubled{memory: newMemory()}, single("k")
+		var again atomic.Bool
+		r.answer = func(m *sink.Message) error {
+			switch {
+			case m.ID == "other":
+				return &sink.Error{Class: sink.Rejected, Code: "http_400", RetryAfter: time.Hour, Err: errors.New("later")}
+			case m.ID == "bad" && !again.Swap(true):
+				return refusal(sink.Rejected)
+			}
+			return nil
+		}
+		cfg := DefaultConfig()
+		cfg.Backoff.Schedule = []time.Duration{3 * time.Second, time.Hour}
+		d, q, done := parking(t, cfg, m, r)
+		m.load = func() {
+			put(t, q, done, "other", 3, 2)
+			time.Sleep(time.Second)
+		}
+		put(t, q, done, "bad", 1, 1)
+		put(t, q, done, "behind", 2, 1)
+		time.Sleep(time.Minute)
+		if got := r.got(); !slices.Equal(got, []string{"bad", "behind"}) {
+			t.Errorf("arrived: %v", got)
+		}
+		d.Close()
+	})
+}
+
+// TestFollowedBeforeWritten: a delivery is refused while the store takes nothing, and its
+// time comes, and others of its lane, before it is written: it is sent all the same.
+func TestFollowedBeforeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, r := &troubled{memory: newMemory()}, single("k")
+		var again atomic.Bool
+		r.answer = func(m *sink.Message) error {
+			if m.ID == "bad" && !again.Swap(true) {
+				return refusal(sink.Rejected)
+			}
+			return nil
+		}
+		cfg := DefaultConfig()
+		cfg.Backoff.Schedule = []time.Duration{3 * time.Second}
+		d, q, done := parking(t, cfg, m, r)
+		m.shut.Store(true)
+		put(t, q, done, "bad", 1, 1)
+		time.Sleep(10 * time.Second)
+		put(t, q, done, "behind", 2, 1)
+		time.Sleep(time.Second)
+		m.shut.Store(false)
+		time.Sleep(time.Minute)
+		if got := r.got(); !slices.Equal(got, []string{"bad", "behind"}) {
+			t.Errorf("arrived: %v", got)
+		}
 		d.Close()
 	})
 }
