@@ -200,10 +200,11 @@ func TestParkedOrder(t *testing.T) {
 
 func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 	var mu sync.Mutex
+	well := false
 	chance := func(n int) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return rnd.IntN(n) == 0
+		return !well && rnd.IntN(n) == 0
 	}
 	r := &receiver{kind: kind}
 	r.delay = func() time.Duration {
@@ -256,6 +257,12 @@ func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 			i--
 			run = &session{memory: m, hang: hang}
 			d, q, _ = parking(t, cfg, run, r)
+		case chance(100):
+			if _, err := d.Amend(t.Context(), Request{Do: Retry}); err != nil {
+				t.Error(err)
+			}
+		case chance(100):
+			d.RetryNow("w1")
 		case chance(100): // an edit
 			limits := r.limits
 			limits.Paused = chance(2)
@@ -269,6 +276,9 @@ func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 		r = &receiver{kind: r.kind, delay: r.delay, answer: r.answer, before: r}
 		d.Destination("w1", r)
 	}
+	mu.Lock()
+	well = rnd.IntN(2) == 0 // what waits must not need another failure to be looked at
+	mu.Unlock()
 	for range 10000 {
 		if parked, _ := m.count(); parked == 0 && done.total() == len(jobs) && q.status().Waiting == 0 {
 			break
