@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -446,7 +447,24 @@ func (t *tail) notReady() error {
 	if halt := t.halted.Load(); halt != nil {
 		return halt
 	}
-	return fmt.Errorf("source %s is not ready: %s", t.name, t.source().Status().Detail)
+	s := t.source().Status()
+	return fmt.Errorf("source %s is not ready: %s", t.name, cmp.Or(s.Detail, s.State))
+}
+
+// awaitPrepared waits while this instance takes up the source and nothing is known to stand
+// in its way.
+func (t *tail) awaitPrepared(ctx context.Context) error {
+	for !t.isPrepared() {
+		if s := t.source().Status(); t.halted.Load() != nil || s.State != source.Connecting || s.Detail != "" {
+			return t.notReady()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // fresh is how long a look at the catalog serves the calls that follow.

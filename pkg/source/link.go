@@ -10,6 +10,10 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
+// Connecting is the State of a source that is on its way to its server: without Detail, for
+// the first time.
+const Connecting = "connecting"
+
 // Link is how a source stands with its server, and the way to it. Any goroutine.
 type Link struct {
 	log     *slog.Logger
@@ -22,7 +26,7 @@ type Link struct {
 // NewLink makes a link that is not there yet. Between two attempts to connect it waits
 // for longest at most.
 func NewLink(log *slog.Logger, longest time.Duration) *Link {
-	return &Link{log: log, longest: longest, state: "connecting"}
+	return &Link{log: log, longest: longest, state: Connecting}
 }
 
 // State gives a Status's State and Detail.
@@ -106,7 +110,7 @@ func (l *Link) Retry(ctx context.Context, f func() error, judge func(err error, 
 			last = text
 			l.log.Warn("source is not connected, trying again", "error", err, "wait", d.Round(time.Millisecond).String())
 		}
-		l.Set("connecting", err.Error())
+		l.Set(Connecting, err.Error())
 		select {
 		case <-ctx.Done():
 			return errors.Join(err, ctx.Err())

@@ -319,7 +319,7 @@ func (s *Source) createSlot(ctx context.Context, conn walsender, id identified, 
 	}
 	slow := time.AfterFunc(5*time.Second, func() {
 		s.log.Warn("waiting", "why", why, "slot", s.cfg.Slot)
-		s.link.Set("connecting", why)
+		s.link.Set(source.Connecting, why)
 	})
 	defer slow.Stop()
 	create := "CREATE_REPLICATION_SLOT " + quote(s.cfg.Slot) + " LOGICAL pgoutput NOEXPORT_SNAPSHOT"
