@@ -198,28 +198,32 @@ func TestParkedOrder(t *testing.T) {
 	}
 }
 
+// dice are rolled by several goroutines.
+type dice struct {
+	mu   sync.Mutex
+	rnd  *rand.Rand
+	well atomic.Bool // nothing happens by chance any more
+}
+
+func (d *dice) roll(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rnd.IntN(n)
+}
+
+func (d *dice) chance(n int) bool { return !d.well.Load() && d.roll(n) == 0 }
+
 func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
-	var mu sync.Mutex
-	well := false
-	chance := func(n int) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return !well && rnd.IntN(n) == 0
-	}
+	luck := &dice{rnd: rnd}
+	chance := luck.chance
 	r := &receiver{kind: kind}
-	r.delay = func() time.Duration {
-		mu.Lock()
-		defer mu.Unlock()
-		return time.Duration(rnd.IntN(20)) * time.Millisecond
-	}
+	r.delay = func() time.Duration { return time.Duration(luck.roll(20)) * time.Millisecond }
 	classes := []sink.Class{sink.Unavailable, sink.Unavailable, sink.Rejected, sink.Misconfigured, sink.Permanent, sink.Blocked}
 	r.answer = func(*sink.Message) error {
 		if !chance(4) {
 			return nil
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		return refusal(classes[rnd.IntN(len(classes))])
+		return refusal(classes[luck.roll(len(classes))])
 	}
 	m := newMemory()
 	m.fail = func() error {
@@ -240,7 +244,7 @@ func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 	}
 	run := &session{memory: m, hang: hang}
 	d, q, done := parking(t, cfg, run, r)
-	jobs := randomJobs(400, func(n int) int { mu.Lock(); defer mu.Unlock(); return rnd.IntN(n) })
+	jobs := randomJobs(400, luck.roll)
 	for i := 0; i < len(jobs); i++ {
 		dl := &Delivery{Ledger: done, Entry: uint64(i), NLane: len(jobs[i].keys), Table: 1, Barrier: jobs[i].barrier}
 		dl.Message.ID = jobs[i].id
@@ -276,9 +280,9 @@ func parkedOrder(t *testing.T, kind sink.Kind, rnd *rand.Rand) {
 		r = &receiver{kind: r.kind, delay: r.delay, answer: r.answer, before: r}
 		d.Destination("w1", r)
 	}
-	mu.Lock()
-	well = rnd.IntN(2) == 0 // what waits must not need another failure to be looked at
-	mu.Unlock()
+	if luck.roll(2) == 0 { // what waits must not need another failure to be looked at
+		luck.well.Store(true)
+	}
 	for range 10000 {
 		if parked, _ := m.count(); parked == 0 && done.total() == len(jobs) && q.status().Waiting == 0 {
 			break
@@ -306,16 +310,10 @@ func TestNothingStaysParked(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var mu sync.Mutex
-				rnd, well := rand.New(rand.NewPCG(seed, 3)), false
-				chance := func(n int) bool {
-					mu.Lock()
-					defer mu.Unlock()
-					return !well && rnd.IntN(n) == 0
-				}
+				luck := &dice{rnd: rand.New(rand.NewPCG(seed, 3))}
 				r := &receiver{kind: sink.Kind{Name: "k", MaxBatch: 1}}
 				r.answer = func(*sink.Message) error {
-					if chance(20) {
+					if luck.chance(20) {
 						return refusal(sink.Rejected)
 					}
 					return nil
@@ -323,22 +321,20 @@ func TestNothingStaysParked(t *testing.T) {
 				cfg := DefaultConfig()
 				cfg.Backoff.Schedule = slices.Repeat([]time.Duration{300 * time.Millisecond}, 100)
 				d, q, done := parking(t, cfg, &session{memory: newMemory(), hang: func() time.Duration {
-					if chance(5) {
+					if luck.chance(5) {
 						return 3 * time.Second
 					}
 					return time.Millisecond
 				}}, r)
 				var jobs []job
 				for i := range 500 {
-					jobs = append(jobs, job{id: fmt.Sprint(i), keys: []uint64{rnd.Uint64N(20)}})
+					jobs = append(jobs, job{id: fmt.Sprint(i), keys: []uint64{uint64(luck.roll(20))}})
 				}
 				for i := range jobs {
 					put(t, q, done, jobs[i].id, uint64(i), jobs[i].keys[0])
 					time.Sleep(10 * time.Millisecond)
 				}
-				mu.Lock()
-				well = true
-				mu.Unlock()
+				luck.well.Store(true)
 				time.Sleep(10 * time.Second)
 				defer d.Close()
 				checkArrivals(t, jobs, r.got())
