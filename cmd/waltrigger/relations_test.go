@@ -78,14 +78,14 @@ func TestRelatedTableThatMayNotBeRead(t *testing.T) {
 	create("/plain", "{{ instance.id }}")
 	db.exec("REVOKE SELECT ON myapp_customer FROM " + role)
 	const n = 5
-	began := time.Now()
 	for range n {
+		began := time.Now()
 		db.exec("INSERT INTO myapp_sale (customer_id, product_id, quantity) VALUES (1, 1, 1)")
 		hook.wait(t, 2)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("what needs no customer came after %v", took)
+		}
 		hook.reset()
-	}
-	if took := time.Since(began); took > n*5*time.Second { // it would be 10 s each
-		t.Errorf("what needs no customer came after %v", took/n)
 	}
 	if log := p.log.String(); strings.Contains(log, "trying again") || !strings.Contains(log, `"table":"public.myapp_customer"`) || !strings.Contains(log, "permission denied") {
 		t.Error("the log does not name the table once")
