@@ -265,9 +265,6 @@ func (s *triggers) activateNow(ctx context.Context, id int64, a *activation) err
 		if !t.isPrepared() {
 			a.report("source " + src + " is being taken up")
 		}
-		if err := t.awaitPrepared(ctx); err != nil {
-			return fmt.Errorf("publish tables of %s: %w", src, err)
-		}
 		if err := t.publish(ctx); concerns(err, names) {
 			return fmt.Errorf("publish tables of %s: %w", src, err)
 		}
