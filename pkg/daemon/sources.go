@@ -210,7 +210,7 @@ func (t *tail) goesOn(ctx context.Context, err error, wait time.Duration) bool {
 	switch {
 	case errors.As(err, &rewound):
 		t.log.Error("reading goes back", "source", t.name, "err", err)
-	case errors.As(err, &halt) && halt.State == misconfigured:
+	case errors.As(err, &halt) && halt.State == source.Misconfigured:
 		t.halt(halt)
 		select {
 		case <-ctx.Done():
@@ -260,11 +260,9 @@ func (t *tail) halt(h *source.HaltError) {
 	}
 }
 
-// misconfigured is the state of a source that an operator can mend beside the daemon:
-// it is looked at again every so many seconds, and less often if what can be prepared
-// cannot be read.
+// A source that is source.Misconfigured is looked at again every so many seconds, and less
+// often if what can be prepared cannot be read.
 const (
-	misconfigured      = "misconfigured"
 	misconfiguredAgain = 5
 	misconfiguredMost  = time.Minute
 )
@@ -279,7 +277,7 @@ func (t *tail) prepare(ctx context.Context, held *store.Held) (source.State, err
 			t.firstTry()
 		}
 		if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
-			if halt.State != misconfigured {
+			if halt.State != source.Misconfigured {
 				return state, backoff.Permanent(err)
 			}
 			t.halt(halt)

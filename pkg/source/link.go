@@ -10,9 +10,12 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// Connecting is the State of a source that is on its way to its server: without Detail, for
-// the first time.
-const Connecting = "connecting"
+// States of a Status or a HaltError that others go by.
+const (
+	Connecting     = "connecting"      // on its way to its server: without Detail, for the first time
+	ResyncRequired = "resync_required" // what was read last does not lead on
+	Misconfigured  = "misconfigured"   // an operator can mend it beside the daemon
+)
 
 // Link is how a source stands with its server, and the way to it. Any goroutine.
 type Link struct {

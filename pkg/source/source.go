@@ -223,7 +223,7 @@ type HaltError struct {
 // cannot be read any more.
 func PositionLost(name, reason string) *HaltError {
 	return &HaltError{
-		State: "resync_required", Reason: reason,
+		State: ResyncRequired, Reason: reason,
 		Mend: "changes in between are lost to this source: `waltrigger source resync " + name + " --accept-gap` goes on from now, and with --backfill in its place the rows of the tables are sent as they are then",
 	}
 }

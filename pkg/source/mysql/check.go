@@ -40,8 +40,8 @@ func (c *check) add(level, text, mend string) {
 func (c *check) fail(err error) {
 	if halt := (*source.HaltError)(nil); errors.As(err, &halt) {
 		reason := halt.Reason
-		if halt.State == stateResync {
-			reason = "the position is lost (" + stateResync + "): " + reason
+		if halt.State == source.ResyncRequired {
+			reason = "the position is lost (" + source.ResyncRequired + "): " + reason
 		}
 		c.add(source.LevelError, reason, halt.Mend)
 		return

@@ -318,7 +318,7 @@ func (d *dump) run(ctx context.Context, set gomysql.GTIDSet, file string, pos ui
 	case d.failed != nil:
 		return d.failed
 	case d.inside && number(err) == errAccessDenied: // the number of a wrong password, too
-		return &source.HaltError{State: stateMisconfig, Reason: "the user may not read the log", Mend: "GRANT REPLICATION SLAVE ON *.* TO it; waltrigger check --grants prints the SQL"}
+		return &source.HaltError{State: source.Misconfigured, Reason: "the user may not read the log", Mend: "GRANT REPLICATION SLAVE ON *.* TO it; waltrigger check --grants prints the SQL"}
 	case number(err) == 0 && len(d.wires) > 0 && d.wires[0].lost != nil: // as it was, not as the library tells it
 		return d.wires[0].lost
 	}

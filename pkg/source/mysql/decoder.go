@@ -305,7 +305,7 @@ func (d *decoder) decode(ctx context.Context, h *replication.EventHeader, b []by
 	}
 	// Never passed over: it could hold rows.
 	return &source.HaltError{
-		State: stateMisconfig, Reason: fmt.Sprintf("the log has an event of type %d at %s:%d, which this version does not know", h.EventType, d.file, start),
+		State: source.Misconfigured, Reason: fmt.Sprintf("the log has an event of type %d at %s:%d, which this version does not know", h.EventType, d.file, start),
 		Mend: "upgrade waltrigger, or turn off what makes the server write it",
 	}
 }

@@ -443,7 +443,7 @@ func (d *decoder) mend(ctx context.Context, c *cached, v version, seq uint64) (*
 // unreadable ends reading at rows that could only be read wrongly.
 func (d *decoder) unreadable(t source.TableName, why string) error {
 	return &source.HaltError{
-		State: stateMisconfig, Reason: fmt.Sprintf("rows of table %s at %s:%d cannot be read: %s", t, d.group.place.File, d.group.place.Pos, why),
+		State: source.Misconfigured, Reason: fmt.Sprintf("rows of table %s at %s:%d cannot be read: %s", t, d.group.place.File, d.group.place.Pos, why),
 		Mend: "delete the triggers on the table, or `waltrigger source resync " + d.name + " --accept-gap`; SET GLOBAL binlog_row_metadata = 'FULL' makes the log say what columns are called",
 	}
 }

@@ -257,7 +257,7 @@ func TestHistoryIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := s.Run(t.Context(), st.Mark, make(chan source.Batch))
-		if err == nil || !strings.Contains(err.Error(), "rows of table "+db.name+".sale") || s.Status().State != stateMisconfig {
+		if err == nil || !strings.Contains(err.Error(), "rows of table "+db.name+".sale") || s.Status().State != source.Misconfigured {
 			t.Errorf("got %v, state %s", err, s.Status().State)
 		}
 	})

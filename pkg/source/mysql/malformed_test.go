@@ -215,10 +215,10 @@ func TestUnknownEvents(t *testing.T) {
 		state string // of the HaltError; "" = none
 		ok    bool
 	}{
-		{replication.EventType(250), 0, stateMisconfig, false},
+		{replication.EventType(250), 0, source.Misconfigured, false},
 		{replication.EventType(250), flagIgnorable, "", true},
-		{replication.INCIDENT_EVENT, 0, stateResync, false},
-		{replication.INCIDENT_EVENT, flagIgnorable, stateResync, false},
+		{replication.INCIDENT_EVENT, 0, source.ResyncRequired, false},
+		{replication.INCIDENT_EVENT, flagIgnorable, source.ResyncRequired, false},
 		{replication.HEARTBEAT_EVENT, 0, "", true},
 		{replication.WRITE_ROWS_EVENTv2, 0, "", false},
 		{replication.XID_EVENT, 0, "", false},

@@ -12,12 +12,6 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
-// States of a source.HaltError, as Status.State shows them.
-const (
-	stateResync    = "resync_required"
-	stateMisconfig = "misconfigured"
-)
-
 // The oldest versions that are known to work.
 const (
 	minMySQL   = 80000
@@ -98,7 +92,7 @@ func readServer(ctx context.Context, c *sql.Conn) (*server, error) {
 // check refuses, with the way out, what can never be tailed.
 func (s *server) check() error {
 	halt := func(reason, mend string) error {
-		return &source.HaltError{State: stateMisconfig, Reason: reason, Mend: mend}
+		return &source.HaltError{State: source.Misconfigured, Reason: reason, Mend: mend}
 	}
 	least, name := minMySQL, "8.0"
 	if s.mariadb {
@@ -140,7 +134,7 @@ func readEnd(ctx context.Context, c *sql.Conn, s *server) (logEnd, error) {
 	}
 	err := c.QueryRowContext(ctx, query).Scan(to...)
 	if errors.Is(err, sql.ErrNoRows) {
-		return e, &source.HaltError{State: stateMisconfig, Reason: "the server keeps no binary log", Mend: "start it with log_bin=ON and a server_id"}
+		return e, &source.HaltError{State: source.Misconfigured, Reason: "the server keeps no binary log", Mend: "start it with log_bin=ON and a server_id"}
 	}
 	if err != nil {
 		return e, fmt.Errorf("read end of log: %w", err)
@@ -214,7 +208,7 @@ func refused(err error) error {
 	default:
 		return err
 	}
-	return &source.HaltError{State: stateMisconfig, Reason: rootText(err), Mend: text}
+	return &source.HaltError{State: source.Misconfigured, Reason: rootText(err), Mend: text}
 }
 
 // rootText is what the server said.

@@ -168,7 +168,7 @@ func TestLogIsGone(t *testing.T) {
 		})
 		s := newSource(t, db.config(), db.notes)
 		_, err := s.Prepare(t.Context(), db.notes.last(), db.notes.save)
-		wantHalt(t, err, stateResync, "removed")
+		wantHalt(t, err, source.ResyncRequired, "removed")
 		if p, err := s.Place(t.Context(), db.notes.last()); err != nil || !strings.Contains(p.Remark, "removed") {
 			t.Errorf("place %+v, error %v", p, err)
 		}
@@ -190,7 +190,7 @@ func TestLogIsGone(t *testing.T) {
 		// Reset under the reader, which sees it when it connects anew.
 		db.reset()
 		db.exec("insert into item values (5)")
-		halted(t, r, stateResync, "")
+		halted(t, r, source.ResyncRequired, "")
 		s = newSource(t, db.config(), db.notes)
 		defer s.Close()
 		if _, _, err := s.Resync(t.Context(), nil, db.notes.save); err != nil {
@@ -249,7 +249,7 @@ func TestOtherServer(t *testing.T) {
 			_, err := s.Prepare(ctx, notes.last(), notes.save)
 			cancel()
 			if k.args != "" {
-				wantHalt(t, err, stateResync, "another server")
+				wantHalt(t, err, source.ResyncRequired, "another server")
 			} else if err == nil || !strings.Contains(err.Error(), "behind") { // it may be a replica that catches up
 				t.Errorf("got %v", err)
 			}
@@ -265,7 +265,7 @@ func TestOtherProduct(t *testing.T) {
 		defer s.Close()
 		saved := source.State{Identity: "7123/shop/slot", Mark: change.Mark{End: "0/1E2C2AB8"}}
 		_, err := s.Prepare(t.Context(), saved, db.notes.save)
-		wantHalt(t, err, stateResync, "another database")
+		wantHalt(t, err, source.ResyncRequired, "another database")
 		st, seq, err := s.Resync(t.Context(), nil, db.notes.save)
 		if err != nil || seq == 0 || db.notes.last() != st {
 			t.Errorf("resync: %+v, %d, %v", st, seq, err)

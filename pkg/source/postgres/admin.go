@@ -153,7 +153,7 @@ func (s *Source) foreignSlot(slot *slotInfo, database string) error {
 		return nil
 	}
 	return &source.HaltError{
-		State:  stateMisconfig,
+		State:  source.Misconfigured,
 		Reason: fmt.Sprintf("replication slot %s is of plugin %q in database %q, want pgoutput in %q", s.cfg.Slot, slot.Plugin, slot.Database, database),
 		Mend:   "configure another slot name",
 	}

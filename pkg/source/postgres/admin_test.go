@@ -99,7 +99,7 @@ func testOperate(t *testing.T, db *database) {
 	db.exec("create publication shop")
 	db.exec("select pg_create_logical_replication_slot($1, 'test_decoding')", db.name)
 	err = with(func(s *Source) error { return s.Drop(ctx) })
-	wantHalt(t, err, stateMisconfig, "test_decoding")
+	wantHalt(t, err, source.Misconfigured, "test_decoding")
 	db.exec("select pg_drop_replication_slot($1)", db.name)
 	if err := with(func(s *Source) error { return s.Drop(ctx) }); err != nil {
 		t.Fatal(err)

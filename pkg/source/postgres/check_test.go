@@ -115,7 +115,7 @@ func TestCheckSettings(t *testing.T) {
 			t.Errorf("found %+v", found)
 		}
 		_, _, err := prepare(t, Config{Name: "shop", URL: s.dsn}, source.State{})
-		wantHalt(t, err, stateMisconfig, "wal_level is replica")
+		wantHalt(t, err, source.Misconfigured, "wal_level is replica")
 	})
 }
 

@@ -113,7 +113,7 @@ func settle(ctx context.Context, conn *pgconn.PgConn) (senderTimeout time.Durati
 	for i, name := range names {
 		if have, _, _ := strings.Cut(string(row[3+i]), ","); have != want[name] { // DateStyle is ISO, MDY
 			return 0, &source.HaltError{
-				State: stateMisconfig, Reason: fmt.Sprintf("the server has %s = %s for our session, which asked for %s: the url leads to a connection pooler", name, row[3+i], want[name]),
+				State: source.Misconfigured, Reason: fmt.Sprintf("the server has %s = %s for our session, which asked for %s: the url leads to a connection pooler", name, row[3+i], want[name]),
 				Mend: "use the address of the PostgreSQL server itself",
 			}
 		}

@@ -109,14 +109,14 @@ func TestFailover(t *testing.T) {
 					t.Errorf("from %s: %+v, %v", mark, got, err)
 				}
 				if mark != end {
-					wantHalt(t, err, stateResync, "beyond")
+					wantHalt(t, err, source.ResyncRequired, "beyond")
 				}
 				_ = s.Close()
 			}
 			// A mark of a timeline that this server knows nothing of.
 			s := p.source(t)
 			_, err := s.Prepare(context.Background(), source.State{Identity: st.last().Identity, Mark: change.Mark{End: end + "3"}}, func(source.State) error { return nil })
-			wantHalt(t, err, stateResync, "does not continue timeline 23")
+			wantHalt(t, err, source.ResyncRequired, "does not continue timeline 23")
 			_ = s.Close()
 		})
 	}
@@ -204,7 +204,7 @@ func TestStandbySource(t *testing.T) {
 			caughtUp := func() { t.Helper(); p.caughtUp(t, primary, standby) }
 			caughtUp()
 			_, _, err := prepare(t, cfg, source.State{})
-			wantHalt(t, err, stateMisconfig, "read-only")
+			wantHalt(t, err, source.Misconfigured, "read-only")
 			execOn(t, primary, "create publication shop for table sale with (publish_via_partition_root = true)")
 			caughtUp()
 			stop := make(chan struct{})
@@ -281,7 +281,7 @@ func TestStandbyTooOld(t *testing.T) {
 	cfg := p.cfg
 	cfg.URL = p.standby.dsn
 	_, _, err := prepare(t, cfg, source.State{})
-	wantHalt(t, err, stateMisconfig, "standby")
+	wantHalt(t, err, source.Misconfigured, "standby")
 	// Nor does it have the slot when it takes over.
 	st := &memory{}
 	start(t, p.cfg, st, "sale").close()
@@ -290,5 +290,5 @@ func TestStandbyTooOld(t *testing.T) {
 	p.primary.run("stop")
 	execOn(t, standby, "select pg_promote()")
 	_, _, err = prepare(t, cfg, st.last())
-	wantHalt(t, err, stateResync, "does not exist any more")
+	wantHalt(t, err, source.ResyncRequired, "does not exist any more")
 }

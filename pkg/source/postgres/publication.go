@@ -96,7 +96,7 @@ func (s *Source) unmanageable(p *publication) error {
 	case p.schemas:
 		what, mend = "FOR TABLES IN SCHEMA", "ALTER PUBLICATION "+s.quotedPublication()+" DROP TABLES IN SCHEMA …; or "+mend
 	}
-	return &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("publication %s is %s, which cannot be managed", s.cfg.Publication, what), Mend: mend}
+	return &source.HaltError{State: source.Misconfigured, Reason: fmt.Sprintf("publication %s is %s, which cannot be managed", s.cfg.Publication, what), Mend: mend}
 }
 
 // ensurePublication returns the publication, creating it without tables if the mode
@@ -113,7 +113,7 @@ func (s *Source) ensurePublication(ctx context.Context, c *pgx.Conn, slot bool) 
 	}
 	if p == nil && s.cfg.PublicationMode == ModeExisting {
 		return nil, &source.HaltError{
-			State: stateMisconfig, Reason: "publication " + s.cfg.Publication + " does not exist",
+			State: source.Misconfigured, Reason: "publication " + s.cfg.Publication + " does not exist",
 			Mend: "CREATE PUBLICATION " + s.quotedPublication() + " FOR TABLE … WITH (publish_via_partition_root = true);",
 		}
 	}
@@ -165,9 +165,9 @@ func (s *Source) createPublication(ctx context.Context, c *pgx.Conn, name, publi
 	case "42710": // somebody was faster
 		return nil
 	case "25006": // a standby, or a role that only reads
-		return &source.HaltError{State: stateMisconfig, Reason: err.Error(), Mend: "on the primary, as the owner of the tables: CREATE PUBLICATION " + s.quotedPublication() + " FOR TABLE … WITH (publish_via_partition_root = true); and publication_mode: existing"}
+		return &source.HaltError{State: source.Misconfigured, Reason: err.Error(), Mend: "on the primary, as the owner of the tables: CREATE PUBLICATION " + s.quotedPublication() + " FOR TABLE … WITH (publish_via_partition_root = true); and publication_mode: existing"}
 	case "42501":
-		return &source.HaltError{State: stateMisconfig, Reason: err.Error(), Mend: "GRANT CREATE ON DATABASE … TO …; or as the tables' owner: " + create + "; and publication_mode: existing"}
+		return &source.HaltError{State: source.Misconfigured, Reason: err.Error(), Mend: "GRANT CREATE ON DATABASE … TO …; or as the tables' owner: " + create + "; and publication_mode: existing"}
 	}
 	if err != nil {
 		return fmt.Errorf("create publication: %w", err)

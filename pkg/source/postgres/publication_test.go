@@ -145,7 +145,7 @@ func TestPublicationModes(t *testing.T) {
 		cfg.Publication, cfg.PublicationMode = "everything", ModeManaged
 		s = newSource(t, cfg)
 		_, err := s.Publish(ctx, names("good"))
-		wantHalt(t, err, stateMisconfig, "FOR ALL TABLES")
+		wantHalt(t, err, source.Misconfigured, "FOR ALL TABLES")
 		_ = s.Close()
 	})
 }
@@ -160,7 +160,7 @@ func TestManagedSchema(t *testing.T) {
 		cfg := db.config()
 		cfg.Publication = "mixed"
 		_, _, err := prepare(t, cfg, source.State{})
-		wantHalt(t, err, stateMisconfig, "FOR TABLES IN SCHEMA")
+		wantHalt(t, err, source.Misconfigured, "FOR TABLES IN SCHEMA")
 		s := newSource(t, cfg)
 		defer s.Close()
 		if found := fmt.Sprint(s.Check(context.Background(), source.State{})); !strings.Contains(found, "FOR TABLES IN SCHEMA") {
@@ -176,7 +176,7 @@ func TestManagedSchema(t *testing.T) {
 			t.Errorf("detail %q", detail)
 		}
 		_, err = r.Publish(context.Background(), names("good"))
-		wantHalt(t, err, stateMisconfig, "FOR TABLES IN SCHEMA")
+		wantHalt(t, err, source.Misconfigured, "FOR TABLES IN SCHEMA")
 	})
 }
 
@@ -256,7 +256,7 @@ func TestPublicationGone(t *testing.T) {
 					r.done = nil
 					r.stop()
 					_ = r.Close()
-					if got := r.Status().State; got != stateResync {
+					if got := r.Status().State; got != source.ResyncRequired {
 						t.Errorf("state %s", got)
 					}
 					return err
@@ -268,7 +268,7 @@ func TestPublicationGone(t *testing.T) {
 		db.exec("drop publication shop")
 		before := text1(t, db.Conn, "select pg_current_wal_insert_lsn()::text")
 		db.exec("insert into sale values (2)")
-		wantHalt(t, halted(), stateResync, "publication")
+		wantHalt(t, halted(), source.ResyncRequired, "publication")
 		if past := text1(t, db.Conn, "select (confirmed_flush_lsn > $1::pg_lsn)::text from pg_replication_slots where slot_name = $2", before, db.name); past != "false" {
 			t.Error("what was left out is acknowledged")
 		}
@@ -277,13 +277,13 @@ func TestPublicationGone(t *testing.T) {
 			t.Errorf("check: %s", found)
 		}
 		_, err := s.Publish(context.Background(), names("sale"))
-		wantHalt(t, err, stateResync, "did not for a while")
+		wantHalt(t, err, source.ResyncRequired, "did not for a while")
 		_ = s.Close()
 		r = start(t, db.config(), st)
-		wantHalt(t, halted(), stateResync, "did not for a while")
+		wantHalt(t, halted(), source.ResyncRequired, "did not for a while")
 		db.exec("alter role current_user in database " + db.name + " set client_min_messages = error; create publication shop for table sale")
 		r = start(t, db.config(), st)
-		wantHalt(t, halted(), stateResync, "publication")
+		wantHalt(t, halted(), source.ResyncRequired, "publication")
 		if n := text1(t, db.Conn, "select count(*)::text from pg_publication where pubname like 'shop%'"); n != "2" {
 			t.Errorf("%s publications", n)
 		}

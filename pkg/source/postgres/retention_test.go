@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waltrigger/waltrigger/pkg/change"
+	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
 // TestInvalidated: a slot that the server is about to give up is told of; once it has,
@@ -52,17 +53,17 @@ func TestInvalidated(t *testing.T) {
 				case <-r.out:
 				case err := <-r.done:
 					r.done = nil
-					wantHalt(t, err, stateResync, "invalidated by the server")
+					wantHalt(t, err, source.ResyncRequired, "invalidated by the server")
 				case <-time.After(30 * time.Second):
 					t.Fatalf("nothing happens: %+v", r.Status())
 				}
 			}
-			if got := r.Status().State; got != stateResync {
+			if got := r.Status().State; got != source.ResyncRequired {
 				t.Errorf("state %s", got)
 			}
 			_ = r.Close()
 			_, _, err := prepare(t, cfg, st.last())
-			wantHalt(t, err, stateResync, "invalidated by the server")
+			wantHalt(t, err, source.ResyncRequired, "invalidated by the server")
 			again := newSource(t, cfg)
 			m := &memory{}
 			_, _, err = again.Resync(context.Background(), names("sale"), m.save)

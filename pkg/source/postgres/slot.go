@@ -16,12 +16,8 @@ import (
 	"github.com/waltrigger/waltrigger/pkg/source"
 )
 
-// States of a source.HaltError, as Status.State shows them.
-const (
-	stateResync      = "resync_required"
-	stateUnknownSlot = "store_unknown_slot"
-	stateMisconfig   = "misconfigured"
-)
+// stateUnknownSlot is the State of a source.HaltError: the store does not know the slot.
+const stateUnknownSlot = "store_unknown_slot"
 
 // logEnd and insertEnd are the end of the server's log: as it was written, and with what
 // is being written. A standby has what it has replayed.
@@ -47,14 +43,14 @@ func checkServer(ctx context.Context, c *pgx.Conn) (st serverState, err error) {
 	}
 	switch {
 	case st.version < minVersion:
-		return st, &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("server version %d is older than %d", st.version/10000, minVersion/10000), Mend: "upgrade PostgreSQL"}
+		return st, &source.HaltError{State: source.Misconfigured, Reason: fmt.Sprintf("server version %d is older than %d", st.version/10000, minVersion/10000), Mend: "upgrade PostgreSQL"}
 	case pid != c.PgConn().PID():
-		return st, &source.HaltError{State: stateMisconfig, Reason: "the url leads to a connection pooler", Mend: "use the address of the PostgreSQL server itself"}
+		return st, &source.HaltError{State: source.Misconfigured, Reason: "the url leads to a connection pooler", Mend: "use the address of the PostgreSQL server itself"}
 	case st.standby && st.version < standbyVersion:
-		return st, &source.HaltError{State: stateMisconfig, Reason: fmt.Sprintf("the server is a standby, which can be tailed from version %d on", standbyVersion/10000), Mend: "use the address of the primary"}
+		return st, &source.HaltError{State: source.Misconfigured, Reason: fmt.Sprintf("the server is a standby, which can be tailed from version %d on", standbyVersion/10000), Mend: "use the address of the primary"}
 	case st.walLevel != "logical":
 		return st, &source.HaltError{
-			State: stateMisconfig, Reason: "wal_level is " + st.walLevel,
+			State: source.Misconfigured, Reason: "wal_level is " + st.walLevel,
 			Mend: "ALTER SYSTEM SET wal_level = 'logical'; and restart PostgreSQL (managed services: turn on logical replication)",
 		}
 	}
@@ -101,7 +97,7 @@ func (s *Source) meet(h history, end, tx place) (place, error) {
 	to, known := h.common(end)
 	if !known {
 		return to, &source.HaltError{
-			State: stateResync, Reason: fmt.Sprintf("the server is on timeline %d, which does not continue timeline %d that was read up to %s last: it was restored, or another server took over", h.current, end.line, end.at),
+			State: source.ResyncRequired, Reason: fmt.Sprintf("the server is on timeline %d, which does not continue timeline %d that was read up to %s last: it was restored, or another server took over", h.current, end.line, end.at),
 			Mend: "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}
 	}
@@ -124,13 +120,13 @@ func (s *Source) refused(err error) error {
 	switch {
 	case pe.Code == "42501":
 		return &source.HaltError{
-			State: stateMisconfig, Reason: pe.Message,
+			State: source.Misconfigured, Reason: pe.Message,
 			Mend: "ALTER ROLE … WITH REPLICATION; (managed services: grant their replication role)",
 		}
 	case pe.Code == "53400":
-		return &source.HaltError{State: stateMisconfig, Reason: pe.Message, Mend: "raise max_replication_slots, or drop a slot that nobody uses"}
+		return &source.HaltError{State: source.Misconfigured, Reason: pe.Message, Mend: "raise max_replication_slots, or drop a slot that nobody uses"}
 	case pe.Code == "08P01" && strings.Contains(pe.Message, "unsupported startup parameter"): // no code of its own
-		return &source.HaltError{State: stateMisconfig, Reason: "the url leads to a connection pooler (" + pe.Message + ")", Mend: "use the address of the PostgreSQL server itself"}
+		return &source.HaltError{State: source.Misconfigured, Reason: "the url leads to a connection pooler (" + pe.Message + ")", Mend: "use the address of the PostgreSQL server itself"}
 	}
 	return err
 }
@@ -181,7 +177,7 @@ func (s *Source) checkSlot(slot *slotInfo, database string, end, serverEnd lsn) 
 		return foreign
 	case slot.twoPhase:
 		return &source.HaltError{
-			State: stateMisconfig, Reason: fmt.Sprintf("replication slot %s was made with two_phase: it sends transactions when they are prepared, which may never be committed", s.cfg.Slot),
+			State: source.Misconfigured, Reason: fmt.Sprintf("replication slot %s was made with two_phase: it sends transactions when they are prepared, which may never be committed", s.cfg.Slot),
 			Mend: "configure another slot name, or have the slot made anew: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}
 	case slot.provisional:
@@ -242,7 +238,7 @@ func (s *Source) prepare(ctx context.Context, saved source.State, save func(sour
 
 	if saved.Identity != "" && saved.Identity != id.identity {
 		return saved, &source.HaltError{
-			State:  stateResync,
+			State:  source.ResyncRequired,
 			Reason: fmt.Sprintf("the saved position belongs to another server, database or slot (%s, now %s)", saved.Identity, id.identity),
 			Mend:   "point the source back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}

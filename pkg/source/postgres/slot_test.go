@@ -64,22 +64,22 @@ func TestPrepareSlotStates(t *testing.T) {
 		behind := st
 		behind.Mark.End = "0/1"
 		_, _, err = prepare(t, cfg, behind)
-		wantHalt(t, err, stateResync, "beyond 0/1")
+		wantHalt(t, err, source.ResyncRequired, "beyond 0/1")
 		ahead := st
 		ahead.Mark.End = "FF/0"
 		_, _, err = prepare(t, cfg, ahead)
-		wantHalt(t, err, stateResync, "before FF/0")
+		wantHalt(t, err, source.ResyncRequired, "before FF/0")
 		other := st
 		other.Identity = "1/2/other"
 		_, _, err = prepare(t, cfg, other)
-		wantHalt(t, err, stateResync, "another server")
+		wantHalt(t, err, source.ResyncRequired, "another server")
 
 		db.exec("select pg_drop_replication_slot($1)", db.name)
 		_, _, err = prepare(t, cfg, st)
-		wantHalt(t, err, stateResync, "does not exist any more")
+		wantHalt(t, err, source.ResyncRequired, "does not exist any more")
 		db.exec("select pg_create_logical_replication_slot($1, 'test_decoding')", db.name)
 		_, _, err = prepare(t, cfg, st)
-		wantHalt(t, err, stateMisconfig, "test_decoding")
+		wantHalt(t, err, source.Misconfigured, "test_decoding")
 		db.exec("select pg_drop_replication_slot($1)", db.name)
 		if db.major < 15 { // its pgoutput knows no two_phase
 			return
@@ -88,7 +88,7 @@ func TestPrepareSlotStates(t *testing.T) {
 		s := newSource(t, cfg)
 		defer s.Close()
 		_, err = s.Adopt(context.Background())
-		wantHalt(t, err, stateMisconfig, "two_phase")
+		wantHalt(t, err, source.Misconfigured, "two_phase")
 		if st, _, err = s.Resync(context.Background(), nil, m.save); err != nil {
 			t.Fatal(err)
 		}
@@ -235,16 +235,16 @@ func TestPrepareRefusals(t *testing.T) {
 		cfg := db.config()
 		cfg.URL = strings.Replace(db.url, "postgres:postgres@", role+":secret@", 1)
 		_, _, err := prepare(t, cfg, source.State{})
-		wantHalt(t, err, stateMisconfig, "permission denied") // may not create the publication
+		wantHalt(t, err, source.Misconfigured, "permission denied") // may not create the publication
 		db.exec("create publication shop")
 		cfg.PublicationMode = ModeExisting
 		_, _, err = prepare(t, cfg, source.State{})
-		wantHalt(t, err, stateMisconfig, "")
+		wantHalt(t, err, source.Misconfigured, "")
 
 		cfg = db.config()
 		cfg.Publication, cfg.PublicationMode = "absent", ModeExisting
 		_, _, err = prepare(t, cfg, source.State{})
-		wantHalt(t, err, stateMisconfig, "absent does not exist")
+		wantHalt(t, err, source.Misconfigured, "absent does not exist")
 
 		boom := errors.New("store is full")
 		s := newSource(t, db.config())
@@ -323,8 +323,8 @@ func TestStandby(t *testing.T) {
 				t.Error("changes behind a gap are sent")
 			case err := <-second.done:
 				second.done = nil
-				wantHalt(t, err, stateResync, "beyond")
-				if got := second.Status().State; got != stateResync {
+				wantHalt(t, err, source.ResyncRequired, "beyond")
+				if got := second.Status().State; got != source.ResyncRequired {
 					t.Errorf("state %s", got)
 				}
 				_ = second.Close()
@@ -352,7 +352,7 @@ func TestSlotDroppedWhileReading(t *testing.T) {
 			case <-r.out:
 			case err := <-r.done:
 				r.done = nil
-				wantHalt(t, err, stateResync, "does not exist any more")
+				wantHalt(t, err, source.ResyncRequired, "does not exist any more")
 			}
 		}
 		_ = r.Close()
@@ -560,7 +560,7 @@ func TestPooler(t *testing.T) {
 		t.Cleanup(func() { service(t, "pgbouncer", "wipe", env) })
 		cfg := Config{Name: "shop", URL: service(t, "pgbouncer", "url", env)}
 		_, _, err := prepare(t, cfg, source.State{})
-		wantHalt(t, err, stateMisconfig, "pooler")
-		wantHalt(t, err, stateMisconfig, want)
+		wantHalt(t, err, source.Misconfigured, "pooler")
+		wantHalt(t, err, source.Misconfigured, want)
 	}
 }

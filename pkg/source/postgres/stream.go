@@ -103,7 +103,7 @@ func (s *Source) start(ctx context.Context, conn walsender, dec *decoder, found 
 	known := s.server.Load()
 	if known != nil && known.identity != id.identity {
 		return nil, &source.HaltError{
-			State: stateResync, Reason: "the url leads to another server or database than before (" + id.identity + ", before " + known.identity + ")",
+			State: source.ResyncRequired, Reason: "the url leads to another server or database than before (" + id.identity + ", before " + known.identity + ")",
 			Mend: "point it back, or accept the gap: `waltrigger source resync " + s.cfg.Name + " --accept-gap`",
 		}
 	}
@@ -159,7 +159,7 @@ func (s *Source) streamError(err error) error {
 		return fmt.Errorf("replication slot is in use elsewhere, standing by: %w", err)
 	case "42704": // slot or publication is gone
 		return &source.HaltError{
-			State: stateResync, Reason: err.Error(),
+			State: source.ResyncRequired, Reason: err.Error(),
 			Mend: fmt.Sprintf("the slot %s or the publication %s was dropped while it was in use; `waltrigger source resync %s --accept-gap` makes both anew", s.cfg.Slot, s.cfg.Publication, s.cfg.Name),
 		}
 	}

@@ -44,7 +44,7 @@ func (s *Source) watch(ctx context.Context, kick chan<- error) {
 		halt := (*source.HaltError)(nil)
 		switch {
 		case err == nil || ctx.Err() != nil:
-		case errors.Is(err, errPromoted), errors.As(err, &halt) && halt.State == stateResync:
+		case errors.Is(err, errPromoted), errors.As(err, &halt) && halt.State == source.ResyncRequired:
 			select {
 			case kick <- err:
 			default:
