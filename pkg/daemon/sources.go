@@ -412,9 +412,8 @@ func (t *tail) publishLogged(ctx context.Context) {
 
 // publish makes the log carry the tables that are wanted, asked at the last moment, and
 // those that they lead to, as far as these can be. It waits for a source that is being
-// taken up. An instance that is stopped within it
-// and superseded may take out a table that its successor has added: the successor's
-// watch puts it back, and says so.
+// taken up. An instance that is stopped within it and superseded may take out a table that
+// its successor has added: the successor's watch puts it back, and says so.
 func (t *tail) publish(ctx context.Context) error {
 	if err := t.awaitPrepared(ctx); err != nil {
 		return err
