@@ -145,7 +145,8 @@ func TestTakeOver(t *testing.T) {
 		if n := by(hook.requests(), active); n != sent {
 			t.Errorf("%d requests were begun by the one that had been stopped", n-sent)
 		}
-		if !strings.Contains(active.log.String(), "another instance has become active") {
+		// It is told so, or a call to the store that it was stopped in is too late first.
+		if log := active.log.String(); !strings.Contains(log, "another instance has become active") && !strings.Contains(log, "the lease ran out and could not be renewed: letting go of the sources") {
 			t.Error("it did not notice")
 		}
 
